@@ -1,0 +1,77 @@
+// SPDX-License-Identifier: MIT
+
+package netlinkx
+
+import (
+	"context"
+	"net/netip"
+
+	"github.com/wgctl/wgctl/routes"
+)
+
+// The verbs, in interfaces of the size that their users need. Kernel and Fake
+// have all of them.
+type (
+	// Links makes, changes and removes links.
+	Links interface {
+		// Link returns the link of that name, or an os.ErrNotExist.
+		Link(ctx context.Context, name string) (Link, error)
+		// LinkAdd makes a link of kind wireguard that carries our alias.
+		// Where the alias can't be set, no link is left behind.
+		LinkAdd(ctx context.Context, name string) error
+		// LinkDel removes the link if it carries our alias; a link that
+		// doesn't is refused with unix.EPERM. What is on the link
+		// (addresses, routes) goes with it.
+		LinkDel(ctx context.Context, name string) error
+		// LinkSet sets the MTU (0: as it is) and the up flag in one message.
+		LinkSet(ctx context.Context, name string, mtu int, up bool) error
+	}
+	// Addresses are those of one link.
+	Addresses interface {
+		Addresses(ctx context.Context, link string) ([]Address, error)
+		AddressAdd(ctx context.Context, link string, p netip.Prefix) error
+		AddressDel(ctx context.Context, link string, p netip.Prefix) error
+	}
+	// Routes are those through one link, in all tables.
+	Routes interface {
+		// Routes returns the routes through the link, in the kernel's order,
+		// without those of the local table.
+		Routes(ctx context.Context, link string) ([]InstalledRoute, error)
+		RouteAdd(ctx context.Context, link string, r routes.Route) error
+		RouteDel(ctx context.Context, link string, r routes.Route) error
+		// RouteOwner returns the link that the route's place (prefix, table,
+		// metric) is taken by, or an os.ErrNotExist.
+		RouteOwner(ctx context.Context, r routes.Route) (string, error)
+		// TablesInUse returns the numbers of all tables that hold a route.
+		TablesInUse(ctx context.Context) (map[uint32]bool, error)
+		// PathTo asks the host's routing for the way to an address; an
+		// invalid address asks for the IPv4 default route, else the IPv6 one.
+		PathTo(ctx context.Context, a netip.Addr) (RoutePath, error)
+	}
+	// Rules are the policy rules of both families.
+	Rules interface {
+		Rules(ctx context.Context) ([]InstalledRule, error)
+		// RuleAdd adds a rule with our protocol number. A rule that exists
+		// already, whoever made it, is unix.EEXIST.
+		RuleAdd(ctx context.Context, r routes.Rule) error
+		// RuleDel removes one rule that equals r and has our protocol number.
+		RuleDel(ctx context.Context, r routes.Rule) error
+	}
+	// Devices are WireGuard devices, kernel or userspace.
+	Devices interface {
+		// Device returns the device, or an os.ErrNotExist.
+		Device(ctx context.Context, name string) (Device, error)
+		// Configure changes a device. It takes as many messages as it needs
+		// and so may be half done when it fails.
+		Configure(ctx context.Context, name string, c DeviceChange) error
+		// KernelHasWireGuard reports whether the kernel knows the link type,
+		// loading its module where that is possible.
+		KernelHasWireGuard(ctx context.Context) (bool, error)
+	}
+	// Sysctls are kernel parameters by dotted name, as "net.ipv4.ip_forward".
+	Sysctls interface {
+		// Sysctl returns the value without the newline, or an os.ErrNotExist.
+		Sysctl(ctx context.Context, key string) (string, error)
+		SetSysctl(ctx context.Context, key, value string) error
+	}
+)

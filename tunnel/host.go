@@ -1,0 +1,67 @@
+// SPDX-License-Identifier: MIT
+
+package tunnel
+
+import (
+	"context"
+	"net/netip"
+
+	"github.com/wgctl/wgctl/dns"
+	"github.com/wgctl/wgctl/firewall"
+	"github.com/wgctl/wgctl/netlinkx"
+)
+
+// A Host is what a tunnel is set up on: one network namespace and the programs
+// around it. The real one is put together in cmd; tests use one in memory.
+type Host struct {
+	Links     netlinkx.Links
+	Addresses netlinkx.Addresses
+	Routes    netlinkx.Routes
+	Rules     netlinkx.Rules
+	Devices   netlinkx.Devices
+	Sysctls   netlinkx.Sysctls
+	Firewall  Firewall
+	DNS       Resolver
+	Userspace Userspace
+	Hooks     HookRunner
+	Names     Names
+	Records   *Records
+}
+
+// A Firewall programs the rulesets of tunnels.
+type Firewall interface {
+	// Installed returns what stands for the tunnel of that interface.
+	Installed(ctx context.Context, ifname string) (firewall.Installed, error)
+	// Apply replaces all that stands for r.Interface by r, as one change
+	// where the backend can. An empty ruleset removes everything.
+	Apply(ctx context.Context, r firewall.Ruleset) error
+}
+
+// A Resolver tells the host's resolver what tunnels want.
+type Resolver interface {
+	// Installed returns what stands for the tunnel of that interface.
+	Installed(ctx context.Context, ifname string) (dns.Settings, error)
+	// Apply replaces what stands for s.Interface by s; empty settings take
+	// it away.
+	Apply(ctx context.Context, s dns.Settings) error
+}
+
+// Userspace starts embedded devices.
+type Userspace interface {
+	// Available returns nil if a device could be started here, else why not.
+	Available(ctx context.Context) error
+	// Start makes a link with our alias and serves it by a process of its
+	// own. It returns when the device answers; on an error nothing is left.
+	Start(ctx context.Context, ifname string) error
+}
+
+// A HookRunner runs one hook of a config file to its end.
+type HookRunner interface {
+	Run(ctx context.Context, h Hook) error
+}
+
+// Names looks up host and service names as the host would.
+type Names interface {
+	LookupHost(ctx context.Context, name string) ([]netip.Addr, error)
+	LookupPort(ctx context.Context, service string) (uint16, error)
+}

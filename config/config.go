@@ -169,8 +169,10 @@ func (c *Config) File() string { return c.file }
 
 // Line returns the line of the nth value (from 0) of a key, in its canonical
 // spelling as in "AllowedIPs"; peer is an index of Peers or InInterface. For
-// lists, every item counts as a value. The line of a section's header is that
-// of the key "". It returns 0 where there is no such value.
+// lists, every item counts as a value, and of DNS the addresses come before the
+// search domains; of a key that was given again, only the value that counts.
+// The line of a section's header is that of the key "". It returns 0 where
+// there is no such value.
 func (c *Config) Line(peer int, key string, n int) int {
 	l := c.lines[position{peer, key}]
 	if n >= len(l) {

@@ -16,6 +16,8 @@ type (
 	Links interface {
 		// Link returns the link of that name, or an os.ErrNotExist.
 		Link(ctx context.Context, name string) (Link, error)
+		// OwnLinks returns the links that carry our alias.
+		OwnLinks(ctx context.Context) ([]Link, error)
 		// LinkAdd makes a link of kind wireguard that carries our alias.
 		// Where the alias can't be set, no link is left behind.
 		LinkAdd(ctx context.Context, name string) error

@@ -35,6 +35,9 @@ type Firewall interface {
 	// Apply replaces all that stands for r.Interface by r, as one change
 	// where the backend can. An empty ruleset removes everything.
 	Apply(ctx context.Context, r firewall.Ruleset) error
+	// Choose says, with its trace, which backend r will go to; an error if
+	// none can take it.
+	Choose(ctx context.Context, r firewall.Ruleset) (trace string, err error)
 }
 
 // A Resolver tells the host's resolver what tunnels want.
@@ -44,6 +47,9 @@ type Resolver interface {
 	// Apply replaces what stands for s.Interface by s; empty settings take
 	// it away.
 	Apply(ctx context.Context, s dns.Settings) error
+	// Choose says, with its trace, which backend s will go to; an error if
+	// none can take it.
+	Choose(ctx context.Context, s dns.Settings) (trace string, err error)
 }
 
 // Userspace starts embedded devices.
@@ -53,6 +59,9 @@ type Userspace interface {
 	// Start makes a link with our alias and serves it by a process of its
 	// own. It returns when the device answers; on an error nothing is left.
 	Start(ctx context.Context, ifname string) error
+	// Reap waits until nobody serves the device any more, once its link is
+	// gone, and removes the socket if it was left behind.
+	Reap(ctx context.Context, ifname string) error
 }
 
 // A HookRunner runs one hook of a config file to its end.

@@ -1,0 +1,81 @@
+# SPDX-License-Identifier: MIT
+
+GO       ?= go
+PREFIX   ?= /usr/local
+DESTDIR  ?=
+FUZZTIME ?= 30s
+KERNEL   ?= 6.1
+CMD      ?=
+
+STATICCHECK = v0.8.2
+GOVULNCHECK = v1.9.0
+
+VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
+BUILD   := CGO_ENABLED=0 $(GO) build -trimpath -ldflags "-s -w -X main.version=$(VERSION)"
+
+# The race detector needs a C compiler.
+RACE := $(shell command -v cc >/dev/null && echo -race)
+
+# Everything but the tests that need hosts or guests, which have their turn.
+PACKAGES   = $$($(GO) list ./... | grep -v /integration)
+# go test's own limit is 10 minutes a package; two emulated guests need more.
+VMTIMEOUT ?= 25m
+
+.PHONY: build
+build: ## the static binary, ./wgctl
+	$(BUILD) -o wgctl ./cmd/wgctl
+
+.PHONY: test
+test: witnesses vet unit namespaces vms ## all tests, as root; installs what they need
+
+.PHONY: witnesses
+witnesses: ## programs that tests compare with, by apt, if any is missing
+	scripts/witnesses
+
+.PHONY: vet
+vet: ## what must hold before a commit
+	@unformatted=$$(gofmt -l .); test -z "$$unformatted" || { echo "gofmt: $$unformatted"; exit 1; }
+	$(GO) vet ./...
+
+.PHONY: unit
+unit: ## every package by itself, with the race detector
+	$(GO) test $(RACE) -timeout 10m $(PACKAGES)
+
+.PHONY: namespaces
+namespaces: build ## the binary in network namespaces, on this kernel
+	WGCTL_BIN=$(CURDIR)/wgctl $(GO) test -timeout 10m ./integration
+
+.PHONY: vms
+vms: build ## the same tests in guests, on kernels with WireGuard
+	WGCTL_BIN=$(CURDIR)/wgctl $(GO) test -v -timeout $(VMTIMEOUT) ./integration/vm
+
+.PHONY: vm
+vm: ## a shell in a guest, or CMD="..."; KERNEL=6.1 or 6.12; NO_NFTABLES=1
+	@$(GO) run ./integration/vm/boot -kernel $(KERNEL) $(if $(NO_NFTABLES),-no-nftables) $(if $(CMD),sh -c '$(subst ','\'',$(CMD))')
+
+.PHONY: lint
+lint: vet ## vet, staticcheck, and govulncheck where its database can be reached
+	$(GO) run honnef.co/go/tools/cmd/staticcheck@$(STATICCHECK) ./...
+	@# Status 3 is a finding; others are a database out of reach.
+	GOBIN=$(CURDIR)/build $(GO) install golang.org/x/vuln/cmd/govulncheck@$(GOVULNCHECK)
+	build/govulncheck ./... || test $$? -ne 3
+
+.PHONY: fuzz
+fuzz: ## each fuzz target for FUZZTIME
+	scripts/fuzz $(FUZZTIME)
+
+.PHONY: golden
+golden: ## rewrite the expected files of tests; look at the diff before a commit
+	$(GO) test $$(git grep -l --untracked '"update"' -- '*_test.go' | xargs -r -n1 dirname | sort -u | sed 's,^,./,') -update
+
+.PHONY: install
+install: build ## to $(DESTDIR)$(PREFIX)
+	install -D -m 0755 wgctl $(DESTDIR)$(PREFIX)/bin/wgctl
+
+.PHONY: clean
+clean:
+	rm -rf wgctl build
+
+.PHONY: help
+help:
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 14

@@ -1,0 +1,85 @@
+// SPDX-License-Identifier: MIT
+
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/spf13/cobra"
+	"github.com/wgctl/wgctl/config"
+	"github.com/wgctl/wgctl/tunnel"
+)
+
+func newDown(ui *ui) *cobra.Command {
+	return &cobra.Command{
+		Use:   "down NAME|FILE",
+		Short: "Take a tunnel down, or what is left of it",
+		Long: `Take down what up brought up. It goes by what was done, not by what the file says
+now, and also clears what a killed run or a dead device left behind. Hooks are
+those of the file, or the ones that were there on up if the file is gone.`,
+		Example: `  wgctl down wg0
+  wgctl down ./office.conf`,
+		Args: exactly(1, "the name of a tunnel or a file"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return down(cmd.Context(), ui, args[0])
+		},
+		ValidArgsFunction: completeTunnels,
+	}
+}
+
+func down(ctx context.Context, ui *ui, arg string) error {
+	if err := needRoot("down"); err != nil {
+		return err
+	}
+	_, name, err := config.Locate(arg)
+	if err != nil {
+		return err
+	}
+	host, err := newHost(ctx, ui)
+	if err != nil {
+		return err
+	}
+	session, err := tunnel.Begin(ctx, host, name, ui.step, ui.waiting(name))
+	if err != nil {
+		return err
+	}
+	defer session.End()
+	hooks, save := fromFile(ui, session.Have)
+	err = session.Down(ctx, hooks, save)
+	switch {
+	case errors.Is(err, tunnel.ErrForeign):
+		return withHint(err, fmt.Sprintf(`"wg-quick down %s" or "ip link delete %s" takes it away`, name, name))
+	case errors.Is(err, tunnel.ErrNotUp):
+		return withHint(err, `"wgctl status" shows what is up`)
+	}
+	return err
+}
+
+// fromFile reads the hooks of the file that the tunnel came from, and whether
+// it wants to be saved. A file that is gone or broken changes nothing: the
+// record has the hooks.
+func fromFile(ui *ui, have *tunnel.State) (*tunnel.Hooks, func(*tunnel.State) error) {
+	if have.Record == nil || have.Record.Config == "" {
+		return nil, nil
+	}
+	path := have.Record.Config
+	cfg, _, err := config.Load(path)
+	if err != nil {
+		ui.note("%v", err)
+		ui.note("hooks are those of the last up")
+		return nil, nil
+	}
+	hooks := tunnel.HooksOf(cfg, have.Name)
+	if !cfg.Interface.SaveConfig {
+		return &hooks, nil
+	}
+	return &hooks, func(s *tunnel.State) error { return saveConfig(ui, path, s) }
+}
+
+// completeTunnels offers the tunnels that have a record.
+func completeTunnels(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
+	names, _ := (&tunnel.Records{Dir: tunnel.RunDir()}).Names()
+	return names, cobra.ShellCompDirectiveDefault
+}

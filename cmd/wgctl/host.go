@@ -1,0 +1,75 @@
+// SPDX-License-Identifier: MIT
+
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"strconv"
+
+	"github.com/wgctl/wgctl/dns"
+	"github.com/wgctl/wgctl/firewall"
+	"github.com/wgctl/wgctl/netlinkx"
+	"github.com/wgctl/wgctl/netlinkx/userspace"
+	"github.com/wgctl/wgctl/tunnel"
+)
+
+// newHost puts together the host that this process runs on.
+func newHost(ctx context.Context, ui *ui) (*tunnel.Host, error) {
+	kernel, err := netlinkx.NewKernel()
+	if err != nil {
+		return nil, fmt.Errorf("connecting to the kernel: %w", err)
+	}
+	filter, _, err := firewall.Open(ctx)
+	if err != nil {
+		return nil, err
+	}
+	resolver, _, err := dns.Open(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return &tunnel.Host{
+		Links: kernel, Addresses: kernel, Routes: kernel, Rules: kernel, Devices: kernel, Sysctls: kernel,
+		Firewall:  filter,
+		DNS:       resolver,
+		Userspace: newStarter(),
+		Hooks: &tunnel.Shell{
+			Stdin: os.Stdin, Stdout: ui.out, Stderr: ui.err,
+			NoBash: func(sh string) { ui.note("no bash here: hooks run with %s", sh) },
+		},
+		Names:   tunnel.SystemNames{},
+		Records: &tunnel.Records{Dir: tunnel.RunDir()},
+	}, nil
+}
+
+func newStarter() *userspace.Starter {
+	return &userspace.Starter{Args: []string{serveVerb}, Alias: netlinkx.Alias, LogLevel: os.Getenv("LOG_LEVEL")}
+}
+
+// lookup is how endpoint names are looked up, with the variable that wg obeys.
+func lookup(ui *ui) (tunnel.Lookup, error) {
+	const name = "WG_ENDPOINT_RESOLUTION_RETRIES"
+	l := tunnel.Lookup{Retries: tunnel.DefaultRetries, Waiting: ui.lookupFailed}
+	switch v := os.Getenv(name); v {
+	case "":
+	case "infinity":
+		l.Retries = -1
+	default:
+		n, err := strconv.ParseUint(v, 10, 31)
+		if err != nil {
+			return l, usageError{fmt.Errorf("%s is neither a number nor infinity: %q", name, v)}
+		}
+		l.Retries = int(n)
+	}
+	return l, nil
+}
+
+// needRoot says early, in one line, what would otherwise fail in the middle.
+func needRoot(verb string) error {
+	if os.Geteuid() == 0 {
+		return nil
+	}
+	return withHint(errors.New(verb+" needs root"), "sudo wgctl "+verb+" …")
+}

@@ -1,0 +1,138 @@
+// SPDX-License-Identifier: MIT
+
+package main
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/wgctl/wgctl/config"
+	"github.com/wgctl/wgctl/tunnel"
+	"golang.org/x/sys/unix"
+)
+
+// The rules of printing:
+//
+//   - Results go to standard output, all else to standard error.
+//   - A step is "[#] " and the words an administrator would type.
+//   - An error is one lower-case line "wgctl: what was done: why"; a file with
+//     several faults gets a line for each. Hints are lines of their own.
+//   - No key is ever printed but public ones.
+//
+// Exit codes: see finish. Only main calls os.Exit.
+type ui struct{ out, err io.Writer }
+
+func newUI(out, err io.Writer) *ui { return &ui{out, err} }
+
+// Exit codes.
+const (
+	exitDone    = 0
+	exitFailed  = 1 // and the host is as it was
+	exitUsage   = 2
+	exitResidue = 3 // failed and not wholly undone
+	exitChanges = 4 // plan --check: there is something to do
+)
+
+// A usageError is about the words of the command line.
+type usageError struct{ error }
+
+func (e usageError) Unwrap() error { return e.error }
+
+// An exitError ends the program with a code and prints nothing.
+type exitError int
+
+func (e exitError) Error() string { return fmt.Sprintf("exit %d", int(e)) }
+
+// A hinted error has a line of advice.
+type hinted struct {
+	error
+	hint string
+}
+
+func (e hinted) Unwrap() error { return e.error }
+
+func withHint(err error, hint string) error { return hinted{err, hint} }
+
+// finish prints an error and returns the exit code.
+func (u *ui) finish(err error) int {
+	if err == nil {
+		return exitDone
+	}
+	if code := exitError(0); errors.As(err, &code) {
+		return int(code)
+	}
+	for _, line := range strings.Split(strings.TrimRight(err.Error(), "\n"), "\n") {
+		_, _ = fmt.Fprintf(u.err, "wgctl: %s\n", line)
+	}
+	for _, h := range hints(err) {
+		u.hint(h)
+	}
+	switch {
+	case tunnel.Residue(err):
+		return exitResidue
+	case errors.As(err, &usageError{}):
+		return exitUsage
+	}
+	return exitFailed
+}
+
+// hints are what can be said beyond the error itself.
+func hints(err error) (out []string) {
+	if h := (hinted{}); errors.As(err, &h) {
+		out = append(out, h.hint)
+	}
+	failed := (*tunnel.StepError)(nil)
+	if errors.As(err, &failed) {
+		for _, r := range failed.Ran {
+			out = append(out, "this hook had run, and what it did was not undone: "+r)
+		}
+		for _, l := range failed.Left {
+			out = append(out, "could not be undone: "+l.Error())
+		}
+	}
+	switch {
+	case errors.Is(err, unix.EADDRINUSE) && failed != nil:
+		out = append(out, `another socket has the port: "ss -lunp" shows whose`)
+	case errors.Is(err, unix.EPERM) && os.Geteuid() != 0:
+		out = append(out, "this needs root, or CAP_NET_ADMIN at least")
+	}
+	if tunnel.Residue(err) {
+		out = append(out, `"wgctl down" takes away what is left`)
+	}
+	return out
+}
+
+func (u *ui) hint(s string) { _, _ = fmt.Fprintln(u.err, "hint: "+s) }
+
+func (u *ui) note(format string, args ...any) {
+	_, _ = fmt.Fprintf(u.err, "[!] "+format+"\n", args...)
+}
+
+// step prints what is being done.
+func (u *ui) step(s tunnel.Step) { _, _ = fmt.Fprintln(u.err, "[#] "+s.String()) }
+
+func (u *ui) warnings(ws []config.Warning) {
+	for _, w := range ws {
+		_, _ = fmt.Fprintln(u.err, "wgctl: warning: "+w.String())
+	}
+}
+
+func (u *ui) waiting(name string) func(pid string) {
+	return func(pid string) { u.note("waiting for process %s, which is working on %s", pid, name) }
+}
+
+func (u *ui) lookupFailed(host, port string, err error, delay time.Duration) {
+	u.note("looking up %s failed: %v; trying again in %.2f seconds", host, err, delay.Seconds())
+}
+
+func (u *ui) json(v any) error {
+	e := json.NewEncoder(u.out)
+	e.SetIndent("", "  ")
+	e.SetEscapeHTML(false)
+	return e.Encode(v)
+}

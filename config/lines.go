@@ -1,0 +1,273 @@
+// SPDX-License-Identifier: MIT
+
+package config
+
+import (
+	"bufio"
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"strconv"
+	"strings"
+)
+
+// Limits of a file. 131072 allowed IPs on one line fit.
+const (
+	maxFile = 256 << 20 // bytes
+	maxLine = 8 << 20   // bytes
+)
+
+// space is what wg and wg-quick both take for white space (isspace of the C
+// locale); a no-break space is none.
+const space = " \t\n\v\f\r"
+
+// squash removes all white space, as wg does with every line.
+func squash(s string) string {
+	if !strings.ContainsAny(s, space) {
+		return s
+	}
+	out := make([]byte, 0, len(s))
+	for i := 0; i < len(s); i++ {
+		if strings.IndexByte(space, s[i]) < 0 {
+			out = append(out, s[i])
+		}
+	}
+	return string(out)
+}
+
+// A normaliser reads a file by the rules of wg and wg-quick and writes the
+// entries it understands in a form that an ini reader can't misread: canonical
+// key names, and values between triple quotes, each after its line number.
+// What it doesn't understand goes to the report.
+type normaliser struct {
+	*report
+	out       []byte
+	section   section // where wg thinks it is
+	forQuick  bool    // whether wg-quick, too, sees an [Interface] here
+	header    bool    // whether there was any header
+	iface     bool    // whether there was an [Interface]
+	peers     int     // how many [Peer] sections there were
+	commented bool    // in the comments after a peer that was commented out
+	layout    *layout // where entries stand, for edits; or nil
+}
+
+// normalise returns the file's entries, or the error of reading it.
+func (n *normaliser) normalise(r io.Reader) ([]byte, error) {
+	limited := &io.LimitedReader{R: r, N: maxFile + 1}
+	sc := bufio.NewScanner(limited)
+	sc.Buffer(make([]byte, 0, 64<<10), maxLine+2)
+	num := 0
+	for sc.Scan() && !n.full() {
+		num++
+		line := sc.Bytes()
+		if num == 1 {
+			if bytes.HasPrefix(line, []byte("\xff\xfe")) || bytes.HasPrefix(line, []byte("\xfe\xff")) {
+				n.errorf(1, 0, "", "is UTF-16 text: save the file as UTF-8")
+				return nil, nil
+			}
+			line = bytes.TrimPrefix(line, []byte("\xef\xbb\xbf"))
+		}
+		n.line(num, string(line))
+	}
+	switch err := sc.Err(); {
+	case errors.Is(err, bufio.ErrTooLong):
+		n.errorf(num+1, 0, "", "line is longer than %d MiB", maxLine>>20)
+	case err != nil:
+		return nil, fmt.Errorf("reading %s: %w", n.file, err)
+	case limited.N <= 0:
+		n.errorf(0, 0, "", "is larger than %d MiB", maxFile>>20)
+	case num == 0:
+		n.errorf(0, 0, "", "is empty")
+	case !n.iface && (!n.header || len(n.errors) == 0):
+		n.errorf(0, 0, "", "has no [Interface] section")
+	}
+	return n.out, nil
+}
+
+func (n *normaliser) line(num int, raw string) {
+	if strings.IndexByte(raw, 0) >= 0 {
+		n.errorf(num, n.section, "", "line has a NUL byte")
+		return
+	}
+	cut, _, _ := strings.Cut(raw, "#")
+	switch cut = strings.Trim(cut, space); {
+	case cut == "":
+		n.comment(num, strings.Trim(raw, space))
+	case cut[0] == '[':
+		n.sectionHeader(num, cut)
+	default:
+		n.entry(num, strings.Trim(raw, space), cut)
+	}
+}
+
+// sectionHeader reads a line that starts with "[". wg removes the white space
+// inside; wg-quick doesn't and so misses a "[ Interface ]".
+func (n *normaliser) sectionHeader(num int, line string) {
+	n.header, n.commented = true, false
+	n.forQuick = strings.EqualFold(line, "[Interface]")
+	switch name := squash(line); {
+	case strings.EqualFold(name, "[Interface]"):
+		n.section, n.iface = interfaceSection, true
+	case strings.EqualFold(name, "[Peer]"):
+		n.section = peerSection
+		n.peers++
+	default:
+		n.section = unknownSection
+		n.badHeader(num, line)
+		return
+	}
+	n.out = append(append(append(n.out, '['), n.section.String()...), "]\n"...)
+	n.emit(num, headerKey, "")
+}
+
+func (n *normaliser) badHeader(num int, line string) {
+	name, rest, closed := strings.Cut(line[1:], "]")
+	switch name = strings.Trim(name, space); {
+	case !closed:
+		n.errorf(num, 0, "", "section header has no closing bracket")
+	case rest != "":
+		n.errorf(num, 0, "", "section header is followed by more text on its line")
+	case isWord(name):
+		n.errorf(num, 0, "", "unknown section [%s]: there are [Interface] and [Peer]", name)
+	default:
+		n.errorf(num, 0, "", "unknown section: there are [Interface] and [Peer]")
+	}
+}
+
+// comment looks for the name of a peer in a line that wg and wg-quick skip.
+func (n *normaliser) comment(num int, line string) {
+	text := strings.TrimLeft(line, "#"+space)
+	if strings.HasPrefix(text, "[") {
+		n.commented = true // what follows belongs to a peer that isn't there
+	}
+	if n.section != peerSection || n.commented {
+		return
+	}
+	name, value, ok := strings.Cut(text, "=")
+	name, value = strings.Trim(name, space), strings.Trim(value, space)
+	if ok && (strings.EqualFold(name, "friendly_name") || strings.EqualFold(name, "Name")) && nameFault(value) == "" {
+		n.emit(num, commentKey, value)
+	}
+}
+
+// entry reads any other line: raw with its comment, line without it.
+func (n *normaliser) entry(num int, raw, line string) {
+	if n.section == unknownSection {
+		return // its header has been reported
+	}
+	n.commented = false
+	name, value, assigned := strings.Cut(line, "=")
+	if k := findKey(strings.Trim(name, space)); k != nil && k.grammar != wgGrammar {
+		if k.section == n.section && (n.section == peerSection || n.forQuick) {
+			n.quickEntry(num, k, raw, line, assigned)
+			return
+		}
+		n.misplaced(num, k)
+		return
+	}
+	squashed := squash(line)
+	name, value, assigned = strings.Cut(squashed, "=")
+	switch k := findKey(name); {
+	case k == nil || k.grammar != wgGrammar:
+		n.unknown(num, line)
+	case k.section != n.section:
+		n.misplaced(num, k)
+	case !assigned:
+		n.errorf(num, n.section, k.name, `has no "=" after it`)
+	case value == "":
+		n.errorf(num, n.section, k.name, "has no value")
+	default:
+		n.emit(num, k.name, value)
+	}
+}
+
+// quickEntry reads a line as wg-quick does: a key alone is its own value, and
+// an empty value is none.
+func (n *normaliser) quickEntry(num int, k *key, raw, line string, assigned bool) {
+	value := line
+	if k.grammar == hookGrammar {
+		value = raw
+	}
+	if assigned {
+		_, value, _ = strings.Cut(value, "=")
+		value = strings.Trim(value, space)
+	}
+	switch {
+	case !assigned && k.own():
+		n.errorf(num, n.section, k.name, `has no "=" after it`)
+	case !assigned:
+		n.warnf(num, n.section, k.name, `has no "=" after it: wg-quick takes the whole line for the value`)
+		n.emit(num, k.name, value)
+	case value == "" && (k.own() || k.name == "SaveConfig"):
+		n.errorf(num, n.section, k.name, "has no value")
+	case value == "":
+		n.warnf(num, n.section, k.name, "has no value and does nothing")
+	default:
+		n.emit(num, k.name, value)
+	}
+}
+
+// misplaced reports a key that exists, but not here.
+func (n *normaliser) misplaced(num int, k *key) {
+	switch {
+	case n.section == beforeSections:
+		n.errorf(num, 0, k.name, "stands before the first section: it belongs in [%s]", k.section)
+	case k.section != n.section:
+		n.errorf(num, n.section, k.name, "belongs in [%s]", k.section)
+	default:
+		n.errorf(num, n.section, k.name, `is not seen by wg-quick here: write the section's header as "[Interface]", without spaces inside`)
+	}
+}
+
+// unknown reports a line that isn't understood. It may hold a secret: at most
+// the word before the "=" is repeated.
+func (n *normaliser) unknown(num int, line string) {
+	name, value, assigned := strings.Cut(line, "=")
+	name = strings.Trim(name, space)
+	first := line
+	if end := strings.IndexAny(line, space); end >= 0 {
+		first = line[:end]
+	}
+	rest := strings.Trim(line[len(first):], space)
+	k := findKey(strings.TrimSuffix(first, ":"))
+	near := nearestKey(name)
+	switch {
+	case line[0] == ';':
+		n.errorf(num, n.section, "", `line starts with ";": comments start with "#"`)
+	case name == "":
+		n.errorf(num, n.section, "", `has no key before the "="`)
+	case k != nil && !strings.HasPrefix(rest, "="):
+		n.errorf(num, n.section, k.name, `has no "=" after it`)
+	case !assigned:
+		n.errorf(num, n.section, "", `line has no "=" and is not a section header`)
+	case !isWord(name), value == "" && near == nil: // "rest of a key=" is no key of ours
+		n.errorf(num, n.section, "", "unknown key")
+	default:
+		hint := ""
+		if near != nil {
+			hint = " (did you mean " + near.name + "?)"
+		}
+		where := ""
+		if n.section == beforeSections {
+			where = " before the first section"
+		}
+		n.errorf(num, n.section, name, "unknown key%s%s", where, hint)
+	}
+}
+
+// emit writes an entry. The ini reader takes what is between the first and the
+// last triple quote of a line as it is.
+func (n *normaliser) emit(num int, key, value string) {
+	n.out = append(append(n.out, key...), `="""`...)
+	n.out = append(strconv.AppendInt(n.out, int64(num), 10), ' ')
+	n.out = append(append(n.out, value...), "\"\"\"\n"...)
+	if n.layout == nil || key == commentKey {
+		return
+	}
+	peer := InInterface
+	if n.section == peerSection {
+		peer = n.peers - 1
+	}
+	n.layout.add(peer, key, num)
+}

@@ -1,0 +1,119 @@
+// SPDX-License-Identifier: MIT
+
+package config
+
+import (
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+)
+
+// Dir is where the config of an interface is looked for by its name.
+const Dir = "/etc/wireguard"
+
+// maxName is the longest name of an interface (IFNAMSIZ of Linux, less the
+// final NUL).
+const maxName = 15
+
+const suffix = ".conf"
+
+// inName reports whether wg-quick allows a character in an interface's name.
+func inName(r rune) bool {
+	return r < 0x80 && (isLetter(byte(r)) || isDigit(byte(r)) || strings.ContainsRune("_=+.-", r))
+}
+
+func notInName(r rune) bool { return !inName(r) }
+
+// CheckName returns an error that says why there can't be a tunnel interface
+// of that name, or nil. The names are those of wg-quick less some that are
+// traps: "all" and "default" are directories of sysctls, "." and ".." are
+// directories anywhere, and a leading "-" is an option.
+func CheckName(ifname string) error {
+	switch {
+	case ifname == "":
+		return fmt.Errorf("interface name is empty")
+	case strings.ContainsFunc(ifname, notInName):
+		return fmt.Errorf("interface name %q: only letters, digits and _=+.- are allowed", ifname)
+	case len(ifname) > maxName:
+		return fmt.Errorf("interface name %q has %d characters: %d is the most", ifname, len(ifname), maxName)
+	case ifname == "." || ifname == ".." || ifname == "all" || ifname == "default":
+		return fmt.Errorf("interface name %q is reserved", ifname)
+	case ifname[0] == '-':
+		return fmt.Errorf(`interface name %q: it can't start with "-"`, ifname)
+	}
+	return nil
+}
+
+// Locate returns the config file and the interface that a word of the command
+// line means, by wg-quick's rule: a word that could be the name of an
+// interface is one, with its file in Dir; any other is the path of a file that
+// is named after its interface. No file is looked at.
+func Locate(arg string) (path, ifname string, err error) {
+	if len(arg) <= maxName && !strings.ContainsFunc(arg, notInName) {
+		if err := CheckName(arg); err != nil {
+			return "", "", err
+		}
+		return filepath.Join(Dir, arg+suffix), arg, nil
+	}
+	ifname, isConf := strings.CutSuffix(filepath.Base(arg), suffix)
+	switch {
+	case !isConf && !strings.Contains(arg, "/"):
+		return "", "", CheckName(arg)
+	case !isConf || ifname == "" || strings.HasSuffix(arg, "/"):
+		return "", "", fmt.Errorf("config file %q: it must be named after its interface, as in wg0.conf", arg)
+	}
+	if err := CheckName(ifname); err != nil {
+		return "", "", fmt.Errorf("config file %q is named after no interface: %w", arg, err)
+	}
+	return arg, ifname, nil
+}
+
+// Load reads the config in a file: a regular one, or a pipe such as the
+// /dev/fd/63 that a shell makes of "<(...)". Beside what Parse warns of, it
+// warns of a file that everybody may read or write. A missing file is an
+// os.ErrNotExist.
+func Load(path string) (*Config, []Warning, error) {
+	// A pipe that nobody writes to is empty then, instead of a wait for ever.
+	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
+	if err != nil {
+		return nil, nil, fmt.Errorf("reading config: %w", err)
+	}
+	defer func() { _ = f.Close() }()
+	fi, err := f.Stat()
+	if err != nil {
+		return nil, nil, fmt.Errorf("reading config: %w", err)
+	}
+	switch mode := fi.Mode(); {
+	case mode.IsDir():
+		return nil, nil, &Error{File: path, Msg: "is a directory"}
+	case !mode.IsRegular() && mode&fs.ModeNamedPipe == 0:
+		return nil, nil, &Error{File: path, Msg: "is neither a regular file nor a pipe"}
+	case fi.Size() > maxFile:
+		return nil, nil, &Error{File: path, Msg: fmt.Sprintf("is larger than %d MiB", maxFile>>20)}
+	}
+	c, warnings, err := Parse(path, f)
+	if w := worldAccess(path, fi); w != nil {
+		warnings = append([]Warning{*w}, warnings...)
+	}
+	return c, warnings, err
+}
+
+// worldAccess warns when others have a right to both the file and its
+// directory, which is wg-quick's rule.
+func worldAccess(path string, fi fs.FileInfo) *Warning {
+	if !fi.Mode().IsRegular() {
+		return nil
+	}
+	real, err := filepath.EvalSymlinks(path)
+	if err != nil {
+		return nil
+	}
+	dir, err := os.Stat(filepath.Dir(real))
+	if err != nil || fi.Mode()&dir.Mode()&0o007 == 0 {
+		return nil
+	}
+	return &Warning{File: path, Msg: fmt.Sprintf("is open to every user of this host: its mode is %04o", fi.Mode().Perm())}
+}

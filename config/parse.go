@@ -1,0 +1,288 @@
+// SPDX-License-Identifier: MIT
+
+package config
+
+import (
+	"io"
+	"strconv"
+	"strings"
+
+	"gopkg.in/ini.v1"
+)
+
+// Parse reads a config. The file's name is for messages only.
+//
+// The error is an Errors with everything that is wrong with the file, by line;
+// or, if r failed, that failure. The warnings are what wg and wg-quick take
+// without a word though it surely isn't meant; they come with an error too.
+func Parse(file string, r io.Reader) (*Config, []Warning, error) {
+	return parse(&normaliser{report: &report{file: file}}, r)
+}
+
+func parse(n *normaliser, r io.Reader) (*Config, []Warning, error) {
+	rep := n.report
+	text, err := n.normalise(r)
+	if err != nil {
+		return nil, nil, err
+	}
+	raw, err := ini.LoadSources(iniOptions, text)
+	if err != nil {
+		// The error would quote a line, and the line may hold a key.
+		rep.errorf(0, 0, "", "cannot be split into sections and keys")
+		return nil, nil, rep.err()
+	}
+	b := &builder{report: rep, cfg: &Config{file: rep.file, lines: map[position][]int{}}}
+	b.build(raw)
+	b.check()
+	if err := rep.err(); err != nil {
+		return nil, rep.warns(), err
+	}
+	return b.cfg, rep.warns(), nil
+}
+
+// iniOptions take the normaliser's lines literally and keep every one of them.
+// Without AllowDuplicateShadowValues a hook that comes twice would come once.
+var iniOptions = ini.LoadOptions{
+	AllowNonUniqueSections:     true,
+	AllowShadows:               true,
+	AllowDuplicateShadowValues: true,
+	IgnoreContinuation:         true,
+	IgnoreInlineComment:        true,
+	PreserveSurroundedQuote:    true,
+	KeyValueDelimiters:         "=",
+	ChildSectionDelimiter:      "\x00",
+}
+
+// A builder makes typed values of the text of keys. The fields from section on
+// say where it is.
+type builder struct {
+	*report
+	cfg *Config
+
+	section section
+	peer    int // index of cfg.Peers, or InInterface
+	key     string
+	line    int
+
+	named    bool // the peer has a Name key
+	badValue map[position]bool
+}
+
+func (b *builder) build(raw *ini.File) {
+	b.badValue = map[position]bool{}
+	for _, s := range raw.Sections() {
+		switch s.Name() {
+		case interfaceSection.String():
+			b.section, b.peer = interfaceSection, InInterface
+		case peerSection.String():
+			b.cfg.Peers = append(b.cfg.Peers, Peer{})
+			b.section, b.peer, b.named = peerSection, len(b.cfg.Peers)-1, false
+		default:
+			continue // the reader's own section for what has no header
+		}
+		for _, k := range s.Keys() {
+			b.values(keyByFold[strings.ToLower(k.Name())], k.ValueWithShadows())
+		}
+		if b.section == peerSection {
+			b.needPublicKey()
+		}
+	}
+}
+
+// values sets all the values of a key. Each starts with its line number.
+func (b *builder) values(k *key, values []string) {
+	b.key = k.name
+	for _, v := range values {
+		num, text, _ := strings.Cut(v, " ")
+		b.line, _ = strconv.Atoi(num)
+		if b.key == "" {
+			b.item()
+		}
+		k.set(b, text)
+	}
+}
+
+func (b *builder) needPublicKey() {
+	at := position{b.peer, "PublicKey"}
+	if len(b.cfg.lines[at]) == 0 && !b.badValue[at] {
+		b.errorf(b.cfg.Line(b.peer, "", 0), b.section, "", "has no PublicKey")
+	}
+}
+
+// fail reports the value at hand as wrong.
+func (b *builder) fail(format string, args ...any) {
+	b.badValue[position{b.peer, b.key}] = true
+	b.errorf(b.line, b.section, b.key, format, args...)
+}
+
+func (b *builder) warn(format string, args ...any) {
+	b.warnf(b.line, b.section, b.key, format, args...)
+}
+
+// scalar notes where the value at hand of a single-valued key stands, and warns
+// if it overrules another.
+func (b *builder) scalar() {
+	at := position{b.peer, b.key}
+	if old := b.cfg.lines[at]; len(old) > 0 {
+		b.warn("is given twice: this value overrules that of line %d", old[0])
+	}
+	b.cfg.lines[at] = []int{b.line}
+}
+
+// item notes where one more item of a list stands.
+func (b *builder) item() {
+	at := position{b.peer, b.key}
+	b.cfg.lines[at] = append(b.cfg.lines[at], b.line)
+}
+
+func (b *builder) privateKey(value string) {
+	if k, ok := b.base64Key(value); ok {
+		b.scalar()
+		s := Secret(k)
+		b.cfg.Interface.PrivateKey = &s
+	}
+}
+
+func (b *builder) publicKey(value string) {
+	if k, ok := b.base64Key(value); ok {
+		b.scalar()
+		b.cfg.Peers[b.peer].PublicKey = k
+	}
+}
+
+func (b *builder) presharedKey(value string) {
+	if k, ok := b.base64Key(value); ok {
+		b.scalar()
+		s := Secret(k)
+		b.cfg.Peers[b.peer].PresharedKey = &s
+	}
+}
+
+// base64Key never shows the value, not even of a public key: people mix them up.
+func (b *builder) base64Key(value string) (k [32]byte, ok bool) {
+	k, ok = parseKey(value)
+	switch {
+	case ok:
+	case len(value) != keyLen:
+		b.fail("is not a key: it has %d characters instead of %d", len(value), keyLen)
+	default:
+		b.fail("is not a key: its %d characters are not the base64 form of 32 bytes", keyLen)
+	}
+	return k, ok
+}
+
+func (b *builder) listenPort(value string) {
+	p, ok := parsePort(value)
+	if !ok {
+		b.fail("%s is not a port: a number from 0 to 65535, or the name of a service", shown(value))
+		return
+	}
+	b.scalar()
+	b.cfg.Interface.ListenPort = &p
+}
+
+func (b *builder) fwMark(value string) {
+	m, ok := parseFwMark(value)
+	if !ok {
+		b.fail("%s is not a mark: off, or a number from 0 to 4294967295, decimal or after 0x", shown(value))
+		return
+	}
+	b.scalar()
+	b.cfg.Interface.FwMark = &m
+}
+
+func (b *builder) mtu(value string) {
+	m, ok := parseMTU(value)
+	if !ok {
+		b.fail("%s is not an MTU: a number of bytes from 1 to %d", shown(value), maxMTU)
+		return
+	}
+	b.scalar()
+	b.cfg.Interface.MTU = m
+}
+
+func (b *builder) table(value string) {
+	t, ok := parseTable(value)
+	if !ok {
+		b.fail("%s is not a routing table: auto, off, a number from 1 to 4294967295, or a name", shown(value))
+		return
+	}
+	b.scalar()
+	b.cfg.Interface.Table = t
+}
+
+func (b *builder) saveConfig(value string) {
+	yes := strings.EqualFold(value, "true")
+	if !yes && !strings.EqualFold(value, "false") {
+		b.fail("%s is neither true nor false", shown(value))
+		return
+	}
+	b.scalar()
+	b.cfg.Interface.SaveConfig = yes
+}
+
+func (b *builder) backend(value string) {
+	for _, v := range []Backend{BackendAuto, BackendKernel, BackendUserspace} {
+		if strings.EqualFold(value, string(v)) {
+			b.scalar()
+			b.cfg.Interface.Backend = v
+			return
+		}
+	}
+	b.fail("%s is none of auto, kernel and userspace", shown(value))
+}
+
+func (b *builder) hook(value string) {
+	h := &b.cfg.Interface.Hooks
+	b.item()
+	switch b.key {
+	case "PreUp":
+		h.PreUp = append(h.PreUp, value)
+	case "PostUp":
+		h.PostUp = append(h.PostUp, value)
+	case "PreDown":
+		h.PreDown = append(h.PreDown, value)
+	case "PostDown":
+		h.PostDown = append(h.PostDown, value)
+	}
+}
+
+func (b *builder) name(value string) {
+	if fault := nameFault(value); fault != "" {
+		b.fail("%s", fault)
+		return
+	}
+	if !b.named { // a comment gives way without a warning
+		delete(b.cfg.lines, position{b.peer, b.key})
+	}
+	b.scalar()
+	b.cfg.Peers[b.peer].Name, b.named = value, true
+}
+
+// commentName is the name in a comment: the first counts, a Name key more.
+func (b *builder) commentName(value string) {
+	if p := &b.cfg.Peers[b.peer]; p.Name == "" {
+		b.scalar()
+		p.Name = value
+	}
+}
+
+func (b *builder) persistentKeepalive(value string) {
+	s, ok := parseKeepalive(value)
+	if !ok {
+		b.fail("%s is not an interval: off, or a number of seconds from 0 to 65535", shown(value))
+		return
+	}
+	b.scalar()
+	b.cfg.Peers[b.peer].PersistentKeepalive = &s
+}
+
+func (b *builder) endpoint(value string) {
+	e, fault := parseEndpoint(value)
+	if fault != "" {
+		b.fail("%s %s", shown(value), fault)
+		return
+	}
+	b.scalar()
+	b.cfg.Peers[b.peer].Endpoint = e
+}

@@ -1,0 +1,117 @@
+// SPDX-License-Identifier: MIT
+
+package config
+
+import (
+	"fmt"
+	"sort"
+	"strconv"
+	"strings"
+	"unicode/utf8"
+)
+
+// maxReports is how many errors, and how many warnings, one file is told.
+const maxReports = 100
+
+// A report collects what is wrong with one file.
+type report struct {
+	file     string
+	errors   Errors
+	warnings []*Error
+}
+
+// full reports whether reading on would tell nothing new.
+func (r *report) full() bool { return len(r.errors) > maxReports }
+
+func (r *report) errorf(line int, s section, key, format string, args ...any) {
+	if !r.full() {
+		r.errors = append(r.errors, r.entry(line, s, key, format, args))
+	}
+}
+
+func (r *report) warnf(line int, s section, key, format string, args ...any) {
+	if len(r.warnings) <= maxReports {
+		r.warnings = append(r.warnings, r.entry(line, s, key, format, args))
+	}
+}
+
+func (r *report) entry(line int, s section, key, format string, args []any) *Error {
+	return &Error{File: r.file, Line: line, Section: s.String(), Key: key, Msg: fmt.Sprintf(format, args...)}
+}
+
+// err returns the errors by line, or nil.
+func (r *report) err() error {
+	if len(r.errors) == 0 {
+		return nil
+	}
+	return Errors(r.sorted(r.errors))
+}
+
+// warns returns the warnings by line.
+func (r *report) warns() []Warning {
+	var out []Warning
+	for _, w := range r.sorted(r.warnings) {
+		out = append(out, Warning(*w))
+	}
+	return out
+}
+
+func (r *report) sorted(list []*Error) []*Error {
+	more := len(list) > maxReports
+	list = list[:min(len(list), maxReports)]
+	sort.SliceStable(list, func(i, j int) bool { return list[i].Line < list[j].Line })
+	if more {
+		list = append(list, &Error{File: r.file, Msg: "and more"})
+	}
+	return list
+}
+
+// shown quotes a value for a message, cut to a readable length. What could be
+// a key that ended up in the wrong place isn't shown.
+func shown(value string) string {
+	run := 0
+	for i := 0; i < len(value); i++ {
+		if !isBase64(value[i]) {
+			run = 0
+			continue
+		}
+		if run++; run == 20 {
+			return "the value"
+		}
+	}
+	const most = 60
+	if len(value) <= most {
+		return strconv.Quote(value)
+	}
+	cut := most
+	for cut > 0 && !utf8.RuneStart(value[cut]) {
+		cut--
+	}
+	return strconv.Quote(value[:cut]) + "..."
+}
+
+func isBase64(c byte) bool {
+	return isLetter(c) || isDigit(c) || c == '+' || c == '/' || c == '='
+}
+
+func isLetter(c byte) bool { return 'a' <= c|0x20 && c|0x20 <= 'z' }
+func isDigit(c byte) bool  { return '0' <= c && c <= '9' }
+
+// isWord reports whether what stands where a key or a header should is a word
+// that a message may repeat, and not part of a secret: a piece of a key has
+// more digits than a name.
+func isWord(s string) bool {
+	if s == "" || len(s) > 32 || !isLetter(s[0]) {
+		return false
+	}
+	digits := 0
+	for i := 0; i < len(s); i++ {
+		switch c := s[i]; {
+		case isDigit(c):
+			digits++
+		case !isLetter(c) && !strings.ContainsRune(" _-", rune(c)):
+			return false
+		}
+	}
+	return digits <= 2
+}

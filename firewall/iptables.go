@@ -1,0 +1,202 @@
+// SPDX-License-Identifier: MIT
+
+package firewall
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/google/nftables"
+)
+
+// lockWait is how long iptables-restore waits for the lock that all iptables
+// programs of a host share, in seconds.
+const lockWait = "--wait=5"
+
+// undoTimeout bounds the way back after an error, which takes no notice of a
+// context that has ended.
+const undoTimeout = 30 * time.Second
+
+// An iptables is the iptables backend: chains of our own in the tables raw and
+// mangle of both families, and one jump to each. iptables-save is read whole,
+// and one iptables-restore a family makes all changes of it.
+type iptables struct {
+	v4, v6 Tool // of one mode; v6 may be absent
+}
+
+func (b iptables) tools() []Tool {
+	return slices.DeleteFunc([]Tool{b.v4, b.v6}, func(t Tool) bool { return t.Path == "" })
+}
+
+func (b iptables) installed(ctx context.Context, ifname string) (Installed, error) {
+	states, err := b.read(ctx, ifname)
+	if err != nil {
+		return Installed{}, err
+	}
+	var v4 ipState
+	var v6 *ipState
+	for i, t := range b.tools() {
+		if t.V6 {
+			v6 = &states[i]
+		} else {
+			v4 = states[i]
+		}
+	}
+	return readIptables(ifname, v4, v6), nil
+}
+
+func (b iptables) apply(ctx context.Context, r Ruleset) error {
+	if err := b.check(r); err != nil {
+		return err
+	}
+	have, err := b.read(ctx, r.Interface)
+	if err != nil {
+		return err
+	}
+	for i, t := range b.tools() {
+		if err := t.swap(ctx, r.Interface, have[i], r.iptablesState(t.V6)); err != nil {
+			// A table of this family may have been committed before the
+			// one that failed, so its own undoing is included.
+			return errors.Join(err, b.putBack(ctx, r.Interface, have))
+		}
+	}
+	return nil
+}
+
+// check refuses rulesets that these programs can't express.
+func (b iptables) check(r Ruleset) error {
+	if r.Empty() {
+		return nil
+	}
+	if strings.HasSuffix(r.Interface, "+") {
+		return fmt.Errorf("writing iptables rules: iptables takes the interface name %q as a pattern", r.Interface)
+	}
+	for _, a := range r.canonical().AntiSpoof {
+		if a.Is6() && b.v6.Path == "" {
+			return fmt.Errorf("writing iptables rules for %s: ip6tables is not usable here", a)
+		}
+		if a.Is4() && b.v4.Path == "" {
+			return fmt.Errorf("writing iptables rules for %s: iptables is not usable here", a)
+		}
+	}
+	return nil
+}
+
+// putBack makes all families as they were.
+func (b iptables) putBack(ctx context.Context, ifname string, was []ipState) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), undoTimeout)
+	defer cancel()
+	now, err := b.read(ctx, ifname)
+	if err != nil {
+		return fmt.Errorf("putting rules back: %w", err)
+	}
+	var errs []error
+	for i, t := range b.tools() {
+		if err := t.swap(ctx, ifname, now[i], was[i]); err != nil {
+			errs = append(errs, fmt.Errorf("putting rules back: %w", err))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// read returns what stands in the families of b.tools, in that order.
+func (b iptables) read(ctx context.Context, ifname string) ([]ipState, error) {
+	var states []ipState
+	for _, t := range b.tools() {
+		s, err := t.read(ctx, ifname)
+		if err != nil {
+			return nil, err
+		}
+		states = append(states, s)
+	}
+	return states, nil
+}
+
+// A Tool is one iptables program with its -save and -restore.
+type Tool struct {
+	Path   string // of iptables itself; "-save" and "-restore" are added to it
+	V6     bool   // ip6tables
+	Legacy bool   // programs the old tables; else nf_tables
+}
+
+func (t Tool) String() string {
+	mode := "nf_tables"
+	if t.Legacy {
+		mode = "legacy"
+	}
+	return t.Path + "(" + mode + ")"
+}
+
+// read returns what stands of the tunnel. A program is run only if the kernel
+// says that there may be something.
+func (t Tool) read(ctx context.Context, ifname string) (ipState, error) {
+	if !t.mayHold(ifname) {
+		return ipState{}, ctx.Err()
+	}
+	save, err := run(ctx, "", t.Path+"-save")
+	if err != nil {
+		return ipState{}, fmt.Errorf("reading the rules of %s: %w", ifname, err)
+	}
+	return parseSave(save, ifname), nil
+}
+
+// swap makes have into want.
+func (t Tool) swap(ctx context.Context, ifname string, have, want ipState) error {
+	text := restoreText(ifname, have, want)
+	if text == "" {
+		return ctx.Err()
+	}
+	if _, err := run(ctx, text, t.Path+"-restore", "--noflush", lockWait); err != nil {
+		return fmt.Errorf("programming the rules of %s: %w", ifname, err)
+	}
+	return nil
+}
+
+// mayHold reports whether this network namespace can have rules of the tunnel
+// in the tables that the tool programs. It runs no program: looking with one
+// would load modules and make tables.
+func (t Tool) mayHold(ifname string) bool {
+	if t.Legacy {
+		return legacyTables(t.V6)
+	}
+	c, err := nftables.New()
+	if err != nil {
+		return false
+	}
+	family := nftables.TableFamilyIPv4
+	if t.V6 {
+		family = nftables.TableFamilyIPv6
+	}
+	chains, err := c.ListChainsOfTableFamily(family)
+	if err != nil {
+		return false
+	}
+	return slices.ContainsFunc(chains, func(c *nftables.Chain) bool {
+		return slices.ContainsFunc([]int{ipRaw, ipPost, ipPre}, func(i int) bool {
+			return c.Name == chainName(ifname, i) && c.Table.Name == ownChains[i].table
+		})
+	})
+}
+
+// legacyTables reports whether one of our tables exists in the old iptables of
+// this network namespace (net/ipv4/netfilter/ip_tables.c, x_tables.c). The
+// file is read by way of the thread: its namespace may be another than that of
+// the process.
+func legacyTables(v6 bool) bool {
+	file := "/proc/thread-self/net/ip_tables_names"
+	if v6 {
+		file = "/proc/thread-self/net/ip6_tables_names"
+	}
+	names, err := os.ReadFile(file)
+	if err != nil {
+		return false // without the module there is no such file
+	}
+	return slices.ContainsFunc(strings.Fields(string(names)), func(name string) bool {
+		return name == "raw" || name == "mangle"
+	})
+}

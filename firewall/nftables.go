@@ -1,0 +1,192 @@
+// SPDX-License-Identifier: MIT
+
+package firewall
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/google/nftables"
+	"github.com/google/nftables/userdata"
+	"golang.org/x/sys/unix"
+)
+
+// An nft is the nftables backend: one table a tunnel, of family inet, replaced
+// as a whole by one batch. It talks netlink and runs no program.
+type nft struct{}
+
+// An installedChain is a chain of the kernel's, or one that is about to be.
+type installedChain struct {
+	*nftables.Chain
+	rules []*nftables.Rule
+}
+
+// dial opens a connection of the network namespace of the calling thread. It
+// has no socket options: any of them switches the library's sizing of buffers
+// off, and then a large batch is refused.
+func (nft) dial(ctx context.Context) (*nftables.Conn, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	c, err := nftables.New(nftables.AsLasting())
+	if err != nil {
+		return nil, fmt.Errorf("connecting to nf_tables: %w", err)
+	}
+	return c, nil
+}
+
+// check has nothing to refuse: any valid ruleset can be written.
+func (nft) check(Ruleset) error { return nil }
+
+func (b nft) apply(ctx context.Context, r Ruleset) error {
+	if r.Empty() {
+		return b.remove(ctx, r.Interface)
+	}
+	return b.replace(ctx, r.Interface, render(r.Interface, r.chains()))
+}
+
+// replace makes the table of that interface consist of the chains, in one
+// transaction: on an error the table is as it was.
+func (b nft) replace(ctx context.Context, ifname string, chains []installedChain) error {
+	c, err := b.dial(ctx)
+	if err != nil {
+		return err
+	}
+	defer c.CloseLasting()
+
+	// Adding what is there already is no error, deleting what isn't is one:
+	// in this order the batch does for the first time and for any other.
+	table := ownTable(ifname)
+	c.AddTable(table)
+	c.DelTable(table)
+	c.AddTable(table)
+	for _, ch := range chains {
+		c.AddChain(ch.Chain)
+		for _, r := range ch.rules {
+			c.AddRule(r)
+		}
+	}
+	err = c.Flush()
+	if errors.Is(err, unix.ENOENT) {
+		return fmt.Errorf("programming table inet %s: %w (does the kernel have nft_fib_inet and nft_ct?)", table.Name, err)
+	}
+	if err != nil {
+		return fmt.Errorf("programming table inet %s: %w", table.Name, err)
+	}
+	return nil
+}
+
+func (b nft) remove(ctx context.Context, ifname string) error {
+	c, err := b.dial(ctx)
+	if err != nil {
+		return err
+	}
+	defer c.CloseLasting()
+	table := ownTable(ifname)
+	c.DelTable(table)
+	if err := c.Flush(); err != nil && !errors.Is(err, unix.ENOENT) {
+		return fmt.Errorf("deleting table inet %s: %w", table.Name, err)
+	}
+	return nil
+}
+
+func (b nft) installed(ctx context.Context, ifname string) (Installed, error) {
+	c, err := b.dial(ctx)
+	if err != nil {
+		return Installed{}, err
+	}
+	defer c.CloseLasting()
+
+	table, err := c.ListTableOfFamily(TableName(ifname), nftables.TableFamilyINet)
+	if errors.Is(err, unix.ENOENT) {
+		return Installed{}, nil
+	}
+	if err != nil {
+		return Installed{}, fmt.Errorf("reading table inet %s: %w", TableName(ifname), err)
+	}
+	chains, err := readChains(c, table)
+	if err != nil {
+		return Installed{}, fmt.Errorf("reading table inet %s: %w", table.Name, err)
+	}
+	t, ok := tagOf(chains, ifname)
+	found := Installed{Digest: t.digest, Mark: t.mark}
+	// A dormant table has all its rules and none of their effect.
+	if !ok || table.Flags&nftables.TableFlagDormant != 0 || fingerprint(chains) != t.rules {
+		found.Digest = changed
+	}
+	return found, nil
+}
+
+// readChains returns the chains of a table with their rules, in the kernel's
+// order.
+func readChains(c *nftables.Conn, table *nftables.Table) ([]installedChain, error) {
+	all, err := c.ListChainsOfTableFamily(table.Family)
+	if err != nil {
+		return nil, fmt.Errorf("listing chains: %w", err)
+	}
+	var own []installedChain
+	for _, ch := range all {
+		if ch.Table.Name != table.Name {
+			continue
+		}
+		rules, err := c.GetRules(table, ch)
+		if err != nil {
+			return nil, fmt.Errorf("listing rules of chain %s: %w", ch.Name, err)
+		}
+		own = append(own, installedChain{ch, rules})
+	}
+	return own, nil
+}
+
+// tagOf returns the tag that one of the rules carries.
+func tagOf(chains []installedChain, ifname string) (tag, bool) {
+	for _, c := range chains {
+		for _, r := range c.rules {
+			if t, ok := findTag(comment(r.UserData), ifname); ok {
+				return t, true
+			}
+		}
+	}
+	return tag{}, false
+}
+
+// comment returns the comment in a rule's user data: a row of type, length and
+// value, which anybody may have written (libnftnl, include/libnftnl/udata.h).
+func comment(udata []byte) string {
+	for len(udata) >= 2 && len(udata) >= 2+int(udata[1]) {
+		value := udata[2 : 2+int(udata[1])]
+		if userdata.Type(udata[0]) == userdata.TypeComment {
+			return unix.ByteSliceToString(value)
+		}
+		udata = udata[2+len(value):]
+	}
+	return ""
+}
+
+// render returns chains as the kernel takes them.
+func render(ifname string, chains []chain) []installedChain {
+	table := ownTable(ifname)
+	accept := nftables.ChainPolicyAccept
+	out := make([]installedChain, 0, len(chains))
+	for _, c := range chains {
+		ch := &nftables.Chain{
+			Name: c.name, Table: table, Type: nftables.ChainTypeFilter,
+			Hooknum: c.hook, Priority: c.priority, Policy: &accept,
+		}
+		rules := make([]*nftables.Rule, 0, len(c.rules))
+		for _, r := range c.rules {
+			nr := &nftables.Rule{Table: table, Chain: ch, UserData: userdata.AppendString(nil, userdata.TypeComment, r.comment)}
+			for _, t := range r.terms {
+				nr.Exprs = append(nr.Exprs, t.exprs...)
+			}
+			rules = append(rules, nr)
+		}
+		out = append(out, installedChain{ch, rules})
+	}
+	return out
+}
+
+func ownTable(ifname string) *nftables.Table {
+	return &nftables.Table{Name: TableName(ifname), Family: nftables.TableFamilyINet}
+}

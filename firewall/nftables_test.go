@@ -1,0 +1,202 @@
+// SPDX-License-Identifier: MIT
+
+package firewall
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/nftables/expr"
+)
+
+// foreign is a ruleset of the host's own, which has to stay to the byte. Its
+// table's name begins like that of ours.
+const foreign = `nft -f - <<EOF
+table inet wgctl-wg00 {
+	chain c {
+		type filter hook input priority 5; policy accept;
+		counter comment "wgctl: wg0 mark 0x1 digest 00"
+	}
+}
+table ip filter {
+	set s { type ipv4_addr; elements = { 10.0.0.1 }; }
+	chain input {
+		type filter hook input priority filter; policy drop;
+		ip saddr @s accept
+	}
+}
+EOF`
+
+func openNFT(t *testing.T) *Firewall {
+	t.Helper()
+	enterNetns(t)
+	need(t, "nft", "ip")
+	fw, trace, err := Open(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if want := "firewall: [nf_tables=yes ret=nftables]"; trace != want {
+		skip(t, "no nf_tables here: %s, %v", trace, fw.Ready())
+	}
+	return fw
+}
+
+func mustApply(t *testing.T, fw *Firewall, r Ruleset) {
+	t.Helper()
+	if err := fw.Apply(t.Context(), r); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func wantInstalled(t *testing.T, fw *Firewall, name string, want Installed) {
+	t.Helper()
+	got, err := fw.Installed(t.Context(), name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got != want {
+		t.Errorf("installed: %+v, want %+v", got, want)
+	}
+}
+
+// What the kernel holds is what Text said, in nft's own words; and nft reads
+// its own words again.
+func TestNFTablesGolden(t *testing.T) {
+	fw := openNFT(t)
+	for name, r := range goldens {
+		mustApply(t, fw, r)
+		got := sh(t, "nft list ruleset")
+		if diff := cmp.Diff(golden(t, name), got); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", name, diff)
+		}
+		wantInstalled(t, fw, r.Interface, Installed{Digest: r.Digest(), Mark: r.RestoreMark})
+		sh(t, "nft list ruleset > /dev/shm/wgctl-test.$$; nft flush ruleset; nft -f /dev/shm/wgctl-test.$$; rm /dev/shm/wgctl-test.$$")
+		if again := sh(t, "nft list ruleset"); again != got {
+			t.Errorf("%s: nft reads its own listing as\n%s", name, again)
+		}
+		wantInstalled(t, fw, r.Interface, Installed{Digest: r.Digest(), Mark: r.RestoreMark})
+		mustApply(t, fw, Ruleset{Interface: r.Interface})
+	}
+}
+
+func TestNFTablesReplaceAndRemove(t *testing.T) {
+	fw := openNFT(t)
+	sh(t, foreign)
+	before := sh(t, "nft list ruleset")
+	wantInstalled(t, fw, "wg0", Installed{})
+	mustApply(t, fw, Ruleset{Interface: "wg0"}) // nothing there: no error
+
+	r := goldens["full"]
+	for i := range 10 {
+		r.RestoreMark = uint32(1 + i)
+		mustApply(t, fw, r)
+	}
+	if n := strings.Count(sh(t, "nft list tables"), "table inet wgctl-wg0\n"); n != 1 {
+		t.Errorf("%d tables after ten replacements", n)
+	}
+	wantInstalled(t, fw, "wg0", Installed{Digest: r.Digest(), Mark: 10})
+	if got, want := sh(t, "nft list ruleset"), before+r.Text(); got != want {
+		t.Errorf("ruleset (-want +got):\n%s", cmp.Diff(want, got))
+	}
+	for range 2 {
+		mustApply(t, fw, Ruleset{Interface: "wg0"})
+		if after := sh(t, "nft list ruleset"); after != before {
+			t.Errorf("after removal (-want +got):\n%s", cmp.Diff(before, after))
+		}
+	}
+	wantInstalled(t, fw, "wg0", Installed{})
+}
+
+func TestNFTablesBadRuleKeepsTheOldTable(t *testing.T) {
+	fw := openNFT(t)
+	r := goldens["full"]
+	mustApply(t, fw, r)
+	before := sh(t, "nft list ruleset")
+
+	bad := Ruleset{Interface: "wg0", RestoreMark: 7}.chains()
+	bad[1].rules[0].terms = append(bad[1].rules[0].terms, term{exprs: []expr.Any{
+		&expr.Lookup{SourceRegister: reg1, SetName: "there-is-no-such-set"},
+	}})
+	err := nft{}.replace(t.Context(), "wg0", render("wg0", bad))
+	if err == nil || !strings.Contains(err.Error(), "programming table inet wgctl-wg0") {
+		t.Errorf("error %v", err)
+	}
+	if after := sh(t, "nft list ruleset"); after != before {
+		t.Errorf("after the bad batch (-want +got):\n%s", cmp.Diff(before, after))
+	}
+	wantInstalled(t, fw, "wg0", Installed{Digest: r.Digest(), Mark: r.RestoreMark})
+}
+
+func TestNFTablesSeesChanges(t *testing.T) {
+	fw := openNFT(t)
+	r := goldens["full"]
+	for name, c := range map[string]struct {
+		tamper string
+		mark   uint32
+	}{
+		"rule added":        {"nft add rule inet wgctl-wg0 premangle accept", r.RestoreMark},
+		"rule deleted":      {"nft delete rule inet wgctl-wg0 premangle handle $(nft -a list chain inet wgctl-wg0 premangle | sed -n 's/.*restore mark.* handle //p')", r.RestoreMark},
+		"chain flushed":     {"nft flush chain inet wgctl-wg0 postmangle", r.RestoreMark},
+		"tagged rule gone":  {"nft flush chain inet wgctl-wg0 preraw", 0},
+		"chain deleted":     {"nft flush chain inet wgctl-wg0 premangle; nft delete chain inet wgctl-wg0 premangle", r.RestoreMark},
+		"table flushed":     {"nft flush table inet wgctl-wg0", 0},
+		"chain added":       {"nft add chain inet wgctl-wg0 x", r.RestoreMark},
+		"other address":     {"nft replace rule inet wgctl-wg0 preraw handle $(nft -a list chain inet wgctl-wg0 preraw | sed -n 's/.*ip6.* handle //p') iifname != wg0 ip6 daddr fd00::2 fib saddr type != local drop", r.RestoreMark},
+		"policy":            {"nft chain inet wgctl-wg0 premangle '{ policy drop; }'", r.RestoreMark},
+		"table made asleep": {"nft add table inet wgctl-wg0 '{ flags dormant; }'", r.RestoreMark},
+	} {
+		mustApply(t, fw, r)
+		sh(t, c.tamper)
+		got, err := fw.Installed(t.Context(), "wg0")
+		if want := (Installed{Digest: changed, Mark: c.mark}); err != nil || got != want {
+			t.Errorf("%s: %+v, %v, want %+v", name, got, err, want)
+		}
+		mustApply(t, fw, r)
+		wantInstalled(t, fw, "wg0", Installed{Digest: r.Digest(), Mark: r.RestoreMark})
+	}
+	sh(t, "nft delete table inet wgctl-wg0")
+	wantInstalled(t, fw, "wg0", Installed{})
+}
+
+// Names that nft has no syntax for are tables like any other to the kernel.
+func TestNFTablesNames(t *testing.T) {
+	fw := openNFT(t)
+	for _, name := range []string{"_=+.-", "wg+", "-x", "0", "123456789012345"} {
+		r := Ruleset{Interface: name, AntiSpoof: addrs("10.8.0.1"), RestoreMark: 7}
+		mustApply(t, fw, r)
+		wantInstalled(t, fw, name, Installed{Digest: r.Digest(), Mark: 7})
+		mustApply(t, fw, Ruleset{Interface: name})
+	}
+	if left := sh(t, "nft list ruleset"); left != "" {
+		t.Errorf("left:\n%s", left)
+	}
+}
+
+func TestNFTablesCancelled(t *testing.T) {
+	fw := openNFT(t)
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := fw.Apply(ctx, goldens["full"]); err == nil {
+		t.Error("applied under a context that had ended")
+	}
+	if left := sh(t, "nft list ruleset"); left != "" {
+		t.Errorf("left:\n%s", left)
+	}
+}
+
+// A few hundred addresses are one batch still.
+func TestNFTablesManyAddresses(t *testing.T) {
+	fw := openNFT(t)
+	r := Ruleset{Interface: "wg0"}
+	for i := range 500 {
+		r.AntiSpoof = append(r.AntiSpoof, addrs(fmt.Sprintf("10.8.%d.%d", i/250, 1+i%250))...)
+	}
+	mustApply(t, fw, r)
+	wantInstalled(t, fw, "wg0", Installed{Digest: r.Digest()})
+	if n := strings.Count(sh(t, "nft list ruleset"), " drop comment "); n != 500 {
+		t.Errorf("%d rules, want 500", n)
+	}
+}

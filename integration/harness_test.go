@@ -1,0 +1,276 @@
+// SPDX-License-Identifier: MIT
+
+package integration
+
+import (
+	"fmt"
+	"net"
+	"os"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// peerConfig is a wg-quick file of one peer; allowed is its AllowedIPs.
+func peerConfig(t testing.TB, h *Host, address, allowed, more string) string {
+	t.Helper()
+	private := h.Must("wg", "genkey").Stdout
+	public := h.RunInput(h.Must("wg", "genkey").Stdout, "wg", "pubkey").Stdout
+	return fmt.Sprintf("[Interface]\nPrivateKey = %sAddress = %s\n%s\n[Peer]\nPublicKey = %sAllowedIPs = %s\n",
+		private, address, more, public, allowed)
+}
+
+// quickHost is a host in which the original wg-quick works on either backend.
+func quickHost(t testing.TB, name string) *Host {
+	t.Helper()
+	Need(t, "wg", "wg-quick")
+	h := NewHost(t, name)
+	if Backend() == Userspace {
+		h.Setenv("WG_QUICK_USERSPACE_IMPLEMENTATION", WireguardGo(t))
+	}
+	return h
+}
+
+func TestHostIsItsOwnMachine(t *testing.T) {
+	h := NewHost(t, "alone")
+	if got := h.Must("cat", "/etc/resolv.conf").Stdout; got != nameserver {
+		t.Errorf("resolv.conf: %q", got)
+	}
+	if got := h.Must("ls", "-A", "/etc/wireguard", "/run").Stdout; got != "/etc/wireguard:\n\n/run:\n" {
+		t.Errorf("not empty: %s", got)
+	}
+	if got := h.Must("ip", "-br", "link").Stdout; strings.Count(got, "\n") < 1 || strings.Contains(got, "eth") {
+		t.Errorf("links of a new host: %s", got)
+	}
+	if !h.Ping("127.0.0.1") {
+		t.Error("loopback is not up")
+	}
+	h.WriteFile("/etc/wireguard/deep/er/file", "secret")
+	h.WriteFile("/var/run/here", "x") // an absolute symlink on Debian
+	if got := h.Sh("stat -c %a /etc/wireguard/deep/er/file; cat /run/here").Stdout; got != "600\nx" {
+		t.Errorf("written files: %q", got)
+	}
+	if _, err := os.Lstat("/etc/wireguard/deep"); err == nil {
+		t.Error("a file of the host is on the machine")
+	}
+	if h.ReadFile("/etc/wireguard/deep/er/file") != "secret" || !h.Exists("/run/here") || h.Exists("/run/nowhere") {
+		t.Error("reading back")
+	}
+	if out := h.Run("sh", "-c", "exit 7"); out.Code != 7 {
+		t.Errorf("want exit 7: %v", out)
+	}
+	if out := h.Run("sh", "-c", "kill -KILL $$"); out.Code != 128+9 {
+		t.Errorf("want exit 137: %v", out)
+	}
+}
+
+// The snapshot must not change by itself, and must show each kind of change.
+func TestSnapshot(t *testing.T) {
+	Need(t, "nft", "iptables-legacy", "ss")
+	a, b := NewHost(t, "a"), NewHost(t, "b")
+	Connect(t, a.At("eth0", "10.0.0.1/24", "fd00::1/64"), b.At("eth0", "10.0.0.2/24", "fd00::2/64"))
+	a.MustPing("10.0.0.2")
+	a.MustPing("fd00::2")
+	before := a.Snapshot()
+	a.Ping("10.0.0.2")
+	a.Unchanged(before)
+	changes := []struct{ part, do, undo string }{
+		{"links", "ip link set eth0 alias x", "ip link set eth0 alias ''"},
+		{"addresses", "ip address add 10.9.9.9/32 dev eth0", "ip address del 10.9.9.9/32 dev eth0"},
+		{"rules", "ip -6 rule add pref 99 table 99", "ip -6 rule del pref 99"},
+		{"routes", "ip route add 10.8.0.0/16 dev eth0 table 99", "ip route flush table 99"},
+		{"nftables", "nft add table inet x", "nft delete table inet x"},
+		{"sysctls", "sysctl -qw net.ipv4.conf.all.src_valid_mark=1", "sysctl -qw net.ipv4.conf.all.src_valid_mark=0"},
+		{"resolv.conf", "chmod 600 /etc/resolv.conf", "chmod 644 /etc/resolv.conf"},
+		{"etc", "touch /etc/x", "rm /etc/x"},
+		{"run", "mkdir -p /run/x/y", "rm -r /run/x"},
+		{"mounts", "touch /run/x; mount --bind /etc/hostname /run/x", "umount /run/x; rm /run/x"},
+		{"processes", "sleep 1000 >/dev/null 2>&1 &", "kill $(pgrep -x sleep)"},
+	}
+	for _, c := range changes {
+		t.Run(c.part, func(t *testing.T) {
+			a.Sh(c.do)
+			if d := Diff(before, a.Snapshot()); !strings.Contains(d, "\n+") && !strings.Contains(d, "\n-") {
+				t.Errorf("%s: not seen", c.do)
+			}
+			a.Sh(c.undo)
+			a.Unchanged(before)
+		})
+	}
+}
+
+// iptables-legacy keeps a table once it was looked at; rules in it count, the
+// empty table doesn't.
+func TestSnapshotLegacyTables(t *testing.T) {
+	Need(t, "iptables-legacy")
+	h := NewHost(t, "h")
+	before := h.Snapshot()
+	h.Must("iptables-legacy", "-w", "-A", "INPUT", "-s", "10.1.2.3", "-j", "DROP")
+	if d := Diff(before, h.Snapshot()); !strings.Contains(d, "10.1.2.3") {
+		t.Errorf("a rule of iptables-legacy is not seen:\n%s", d)
+	}
+	h.Must("iptables-legacy", "-w", "-F", "INPUT")
+	h.Unchanged(before)
+}
+
+func TestSwitchAndTraffic(t *testing.T) {
+	s := NewSwitch(t, "switch")
+	a, b := NewHost(t, "a"), NewHost(t, "b")
+	s.Plug(a.At("eth0", "10.0.0.1/24", "fd00::1/64"))
+	s.Plug(b.At("eth0", "10.0.0.2/24", "fd00::2/64"))
+	Transfer(a, b, "10.0.0.2:5001", 1<<20)
+	Transfer(b, a, "[fd00::1]:5001", 1<<20)
+	count := b.CountUDP("10.0.0.2:5002")
+	a.SendUDP("10.0.0.2:5002", 50, time.Millisecond)
+	if n := count.Stop(); n != 50 {
+		t.Errorf("%d of 50 datagrams came", n)
+	}
+	if a.Ping("10.0.0.3") {
+		t.Error("an address that nobody has answers")
+	}
+}
+
+func TestProcess(t *testing.T) {
+	h := NewHost(t, "h")
+	p := h.Start("sh", "-c", "trap 'echo bye; exit 3' TERM; echo up; while :; do sleep 0.1; done")
+	p.Expect(10*time.Second, "up")
+	if !p.Running() {
+		t.Error("ended by itself")
+	}
+	p.Signal(syscall.SIGTERM)
+	if out := p.Wait(10 * time.Second); out.Code != 3 || out.Stdout != "up\nbye\n" {
+		t.Errorf("after SIGTERM: %v", out)
+	}
+	p = h.Start("sleep", "1000")
+	p.Signal(syscall.SIGKILL)
+	if out := p.Wait(10 * time.Second); out.Code != 128+9 {
+		t.Errorf("after SIGKILL: %v", out)
+	}
+}
+
+func TestHide(t *testing.T) {
+	h := NewHost(t, "h")
+	h.Must("sh", "-c", "command -v nsenter")
+	h.Hide("nsenter")
+	if out := h.Run("sh", "-c", "command -v nsenter"); out.Code == 0 {
+		t.Errorf("still there: %v", out)
+	}
+}
+
+// The harness's positive control: the original wg-quick, by what is known of
+// it. A split tunnel leaves nothing; a full one leaves src_valid_mark.
+func TestOriginalWgQuick(t *testing.T) {
+	Need(t, "nft")
+	h := quickHost(t, "h")
+	before := h.Snapshot()
+
+	h.WriteFile("/etc/wireguard/wg0.conf", peerConfig(t, h, "10.8.0.1/24, fd08::1/64", "10.8.0.2/32, 10.9.0.0/16", ""))
+	h.Must("wg-quick", "up", "wg0")
+	if out := h.Must("wg", "show", "wg0", "allowed-ips"); !strings.Contains(out.Stdout, "10.9.0.0/16") {
+		t.Errorf("wg show: %v", out)
+	}
+	up := h.Snapshot()
+	for _, want := range []string{"wg0", "10.8.0.1/24", "10.9.0.0/16 dev wg0"} {
+		if !strings.Contains(Diff(before, up), want) {
+			t.Errorf("the snapshot does not show %s:\n%s", want, Diff(before, up))
+		}
+	}
+	if Backend() == Userspace && !h.Exists("/var/run/wireguard/wg0.sock") {
+		t.Error("no UAPI socket")
+	}
+	h.Must("wg-quick", "down", "wg0")
+	h.Sh("rmdir /run/wireguard 2>/dev/null || true") // wireguard-go's own, which it leaves
+	h.Unchanged(before)
+
+	h.WriteFile("/etc/wireguard/wg1.conf", peerConfig(t, h, "10.8.0.1/24", "0.0.0.0/0", ""))
+	h.Must("wg-quick", "up", "wg1")
+	h.Must("wg-quick", "down", "wg1")
+	h.Sh("rmdir /run/wireguard 2>/dev/null || true")
+	h.Sh("sysctl -n net.ipv4.conf.all.src_valid_mark | grep -qx 1")
+	h.Must("sysctl", "-qw", "net.ipv4.conf.all.src_valid_mark=0")
+	h.Unchanged(before)
+}
+
+// Two hosts, a tunnel, and bytes through it: what the other tests stand on.
+func TestOriginalTunnelCarriesTraffic(t *testing.T) {
+	a, b := quickHost(t, "a"), quickHost(t, "b")
+	Connect(t, a.At("eth0", "192.0.2.1/24"), b.At("eth0", "192.0.2.2/24"))
+	keyA, keyB := a.Must("wg", "genkey").Stdout, b.Must("wg", "genkey").Stdout
+	config := func(h *Host, private, peer, address, peerAddress, endpoint string) {
+		public := h.RunInput(peer, "wg", "pubkey").Stdout
+		h.WriteFile("/etc/wireguard/wg0.conf", fmt.Sprintf(
+			"[Interface]\nPrivateKey = %sAddress = %s/24\nListenPort = 51820\n[Peer]\nPublicKey = %sAllowedIPs = %s/32\nEndpoint = %s:51820\n",
+			private, address, public, peerAddress, endpoint))
+		h.Must("wg-quick", "up", "wg0")
+	}
+	config(a, keyA, keyB, "10.8.0.1", "10.8.0.2", "192.0.2.2")
+	config(b, keyB, keyA, "10.8.0.2", "10.8.0.1", "192.0.2.1")
+	a.MustPing("10.8.0.2")
+	Transfer(a, b, net.JoinHostPort("10.8.0.2", "5001"), 1<<20)
+}
+
+// A host must not outlive its test, whatever ran in it.
+func TestHostsEnd(t *testing.T) {
+	var pid int
+	t.Run("host", func(t *testing.T) {
+		h := NewHost(t, "h")
+		pid = h.PID()
+		h.Sh("setsid sleep 12345 </dev/null >/dev/null 2>&1 & setsid sleep 12345 </dev/null >/dev/null 2>&1 &")
+	})
+	if pid == 0 {
+		return // no host here, and the subtest said why
+	}
+	if err := syscall.Kill(pid, 0); err != syscall.ESRCH {
+		t.Errorf("the first process is still there: %v", err)
+	}
+	if n := countProcesses(t, "sleep\x0012345\x00"); n != 0 {
+		t.Errorf("%d processes outlived their host", n)
+	}
+}
+
+func TestHostsEndWhenTestIsKilled(t *testing.T) {
+	needNamespaces(t)
+	cmd := roleCommand("hold-another", t.TempDir())
+	stdout, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	var holder int
+	_, err = fmt.Fscanln(stdout, &holder)
+	cmd.Process.Kill()
+	cmd.Wait()
+	if err != nil {
+		t.Fatalf("reading the holder's number: %v", err)
+	}
+	WaitFor(t, 10*time.Second, "the host to end", func() bool { return syscall.Kill(holder, 0) == syscall.ESRCH })
+}
+
+func init() {
+	roles["hold-another"] = func(args []string) error {
+		h, err := startHolder(args[0])
+		if err != nil {
+			return err
+		}
+		fmt.Println(h.cmd.Process.Pid)
+		select {}
+	}
+}
+
+func countProcesses(t *testing.T, cmdline string) int {
+	t.Helper()
+	dir, err := os.ReadDir("/proc")
+	if err != nil {
+		t.Fatal(err)
+	}
+	n := 0
+	for _, e := range dir {
+		if b, err := os.ReadFile("/proc/" + e.Name() + "/cmdline"); err == nil && string(b) == cmdline {
+			n++
+		}
+	}
+	return n
+}

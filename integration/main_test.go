@@ -1,0 +1,10 @@
+// SPDX-License-Identifier: MIT
+
+package integration
+
+import (
+	"os"
+	"testing"
+)
+
+func TestMain(m *testing.M) { os.Exit(Main(m)) }

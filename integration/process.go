@@ -1,0 +1,161 @@
+// SPDX-License-Identifier: MIT
+
+package integration
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+)
+
+// A Process is a program that runs in a host beside the test.
+type Process struct {
+	h      *Host
+	args   []string
+	cmd    *exec.Cmd
+	cancel context.CancelFunc
+	stdout *output
+	stderr *output
+	done   chan struct{}
+	err    error // of Wait, valid once done is closed
+}
+
+// Start starts a program in the host and does not wait for it. It is killed at
+// the end of the test if it still runs.
+func (h *Host) Start(args ...string) *Process {
+	h.t.Helper()
+	ctx, cancel := context.WithCancel(context.Background())
+	return h.start(cancel, h.command(ctx, args), args)
+}
+
+// startRole starts the test binary in the host in one of its roles.
+func (h *Host) startRole(role string, args ...string) *Process {
+	h.t.Helper()
+	exe, err := os.Executable()
+	if err != nil {
+		h.t.Fatalf("%s: starting %s: %v", h.Name, role, err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	words := append([]string{exe}, args...)
+	cmd := h.command(ctx, words)
+	cmd.Env = append(cmd.Env, roleEnv+"="+role)
+	return h.start(cancel, cmd, words)
+}
+
+func (h *Host) start(cancel context.CancelFunc, cmd *exec.Cmd, args []string) *Process {
+	h.t.Helper()
+	p := &Process{h: h, args: args, cmd: cmd, cancel: cancel,
+		stdout: new(output), stderr: new(output), done: make(chan struct{})}
+	cmd.Stdout, cmd.Stderr = p.stdout, p.stderr
+	if err := cmd.Start(); err != nil {
+		cancel()
+		h.t.Fatalf("%s: starting %v: %v", h.Name, args, err)
+	}
+	go func() {
+		p.err = cmd.Wait()
+		close(p.done)
+	}()
+	h.t.Cleanup(func() {
+		cancel()
+		<-p.done
+	})
+	return p
+}
+
+// Wait waits until the program ends and fails the test if that takes longer
+// than Timeout(limit).
+func (p *Process) Wait(limit time.Duration) Output {
+	p.h.t.Helper()
+	select {
+	case <-p.done:
+	case <-time.After(Timeout(limit)):
+		p.h.t.Fatalf("%s: not done within %v: %v", p.h.Name, Timeout(limit), p.Output())
+	}
+	out := p.Output()
+	out.Code = p.h.exitCode(p.err, p.args)
+	return out
+}
+
+// Output is what the program printed so far; its Code means nothing yet.
+func (p *Process) Output() Output {
+	return Output{Args: p.args, Stdout: p.stdout.String(), Stderr: p.stderr.String()}
+}
+
+// Running reports whether the program has not ended.
+func (p *Process) Running() bool {
+	select {
+	case <-p.done:
+		return false
+	default:
+		return true
+	}
+}
+
+// Expect waits until the program has printed text on either stream.
+func (p *Process) Expect(limit time.Duration, text string) {
+	p.h.t.Helper()
+	WaitFor(p.h.t, limit, fmt.Sprintf("%v to print %q", p.args, text), func() bool {
+		if strings.Contains(p.stdout.String(), text) || strings.Contains(p.stderr.String(), text) {
+			return true
+		}
+		if !p.Running() {
+			p.h.t.Fatalf("%s: ended without printing %q: %v", p.h.Name, text, p.Output())
+		}
+		return false
+	})
+}
+
+// Signal sends a signal to the program itself, not to its children and not to
+// the nsenter above it, which would die and leave it.
+func (p *Process) Signal(sig syscall.Signal) {
+	p.h.t.Helper()
+	var pid int
+	WaitFor(p.h.t, 10*time.Second, "nsenter to fork", func() bool {
+		pid = onlyChild(p.cmd.Process.Pid)
+		return pid != 0 || !p.Running()
+	})
+	if pid == 0 {
+		return // it ended first, which the caller's Wait tells
+	}
+	if err := syscall.Kill(pid, sig); err != nil && err != syscall.ESRCH {
+		p.h.t.Fatalf("%s: sending %v to %v: %v", p.h.Name, sig, p.args, err)
+	}
+}
+
+// onlyChild is the process that nsenter forked to enter a PID namespace, or 0.
+func onlyChild(pid int) int {
+	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/task/%d/children", pid, pid))
+	if err != nil {
+		return 0
+	}
+	child, err := strconv.Atoi(strings.TrimSpace(string(b)))
+	if err != nil {
+		return 0
+	}
+	return child
+}
+
+// output is a buffer that can be read while a program still writes.
+type output struct {
+	mu  sync.Mutex
+	buf bytes.Buffer
+}
+
+func (o *output) Write(b []byte) (int, error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.buf.Write(b)
+}
+
+func (o *output) String() string {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.buf.String()
+}

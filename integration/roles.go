@@ -1,0 +1,51 @@
+// SPDX-License-Identifier: MIT
+
+package integration
+
+import (
+	"fmt"
+	"os"
+	"testing"
+)
+
+// roleEnv makes the test binary play a part in a host instead of running
+// tests: it is the one program that is there for certain, here and in the VM.
+const roleEnv = "WGCTL_TEST_ROLE"
+
+// roles are the parts; each gets the words after the program's name.
+var roles = map[string]func(args []string) error{
+	"hold":      func(args []string) error { return hold(args[0]) },
+	"tcp-sink":  func(args []string) error { return tcpSink(args[0]) },
+	"tcp-send":  func(args []string) error { return tcpSend(args[0], args[1]) },
+	"udp-count": func(args []string) error { return udpCount(args[0]) },
+	"udp-send":  func(args []string) error { return udpSend(args[0], args[1], args[2]) },
+}
+
+// Main is the TestMain of every test binary that makes hosts. It returns the
+// exit status.
+func Main(m *testing.M) int {
+	if name := os.Getenv(roleEnv); name != "" {
+		return play(name, os.Args[1:])
+	}
+	dir, err := os.MkdirTemp("", "wgctl-integration-")
+	if err != nil {
+		fmt.Fprintf(os.Stderr, "making a folder for built programs: %v\n", err)
+		return 1
+	}
+	defer os.RemoveAll(dir)
+	buildDir = dir
+	return m.Run()
+}
+
+func play(name string, args []string) int {
+	role, ok := roles[name]
+	if !ok {
+		fmt.Fprintf(os.Stderr, "no such role: %s\n", name)
+		return 2
+	}
+	if err := role(args); err != nil {
+		fmt.Fprintf(os.Stderr, "%s: %v\n", name, err)
+		return 1
+	}
+	return 0
+}

@@ -1,0 +1,208 @@
+// SPDX-License-Identifier: MIT
+
+package integration
+
+import (
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"net"
+	"os"
+	"os/signal"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+)
+
+// Ping reports whether the address answers one of a few echo requests.
+func (h *Host) Ping(addr string) bool {
+	h.t.Helper()
+	limit := strconv.Itoa(int(max(1, Timeout(time.Second).Seconds())))
+	// The first request of a new tunnel waits for its handshake.
+	return h.Run("ping", "-n", "-q", "-c", "1", "-W", limit, addr).Code == 0 ||
+		h.Run("ping", "-n", "-q", "-c", "2", "-i", "0.2", "-W", limit, addr).Code == 0
+}
+
+// MustPing fails the test unless the address answers.
+func (h *Host) MustPing(addr string) {
+	h.t.Helper()
+	if !h.Ping(addr) {
+		h.t.Fatalf("%s: no answer from %s\n%s", h.Name, addr, h.Snapshot())
+	}
+}
+
+// Transfer sends n bytes by TCP from one host to an address (host:port) of
+// another, which proves by their digest that it got them, and returns how long
+// that took.
+func Transfer(from, to *Host, addr string, n int64) time.Duration {
+	from.t.Helper()
+	sink := to.startRole("tcp-sink", addr)
+	sink.Expect(20*time.Second, "listening")
+	begin := time.Now()
+	if out := from.startRole("tcp-send", addr, strconv.FormatInt(n, 10)).Wait(runLimit); out.Code != 0 {
+		from.t.Fatalf("%s: sending %d bytes to %s: %v", from.Name, n, addr, out)
+	}
+	took := time.Since(begin)
+	if out := sink.Wait(20 * time.Second); out.Code != 0 {
+		to.t.Fatalf("%s: receiving %d bytes: %v", to.Name, n, out)
+	}
+	return took
+}
+
+// SendUDP sends n datagrams to an address (host:port), one every interval, and
+// returns when they are sent. What has no route is not counted as an error:
+// the receiver's count tells.
+func (h *Host) SendUDP(addr string, n int, interval time.Duration) {
+	h.t.Helper()
+	out := h.startRole("udp-send", addr, strconv.Itoa(n), interval.String()).Wait(runLimit)
+	if out.Code != 0 {
+		h.t.Fatalf("%s: %v", h.Name, out)
+	}
+}
+
+// StartUDP is SendUDP beside the test: it sends until it is stopped by Kill.
+func (h *Host) StartUDP(addr string, interval time.Duration) *Process {
+	h.t.Helper()
+	p := h.startRole("udp-send", addr, "-1", interval.String())
+	p.Expect(20*time.Second, "sending")
+	return p
+}
+
+// A Counter counts the datagrams that reach a host.
+type Counter struct{ p *Process }
+
+// CountUDP starts to count datagrams that arrive at an address (host:port).
+func (h *Host) CountUDP(addr string) Counter {
+	h.t.Helper()
+	p := h.startRole("udp-count", addr)
+	p.Expect(20*time.Second, "listening")
+	return Counter{p}
+}
+
+// Stop ends the count and returns it.
+func (c Counter) Stop() int {
+	c.p.h.t.Helper()
+	c.p.Signal(syscall.SIGTERM)
+	out := c.p.Wait(20 * time.Second)
+	lines := strings.Fields(out.Stdout)
+	n, err := strconv.Atoi(lines[len(lines)-1])
+	if err != nil || out.Code != 0 {
+		c.p.h.t.Fatalf("%s: counting datagrams: %v", c.p.h.Name, out)
+	}
+	return n
+}
+
+// Stop ends a program by SIGTERM and waits.
+func (p *Process) Stop() Output {
+	p.h.t.Helper()
+	p.Signal(syscall.SIGTERM)
+	return p.Wait(20 * time.Second)
+}
+
+// The roles: what runs in the hosts.
+
+// tcpSink takes one connection and answers with the digest of what came.
+func tcpSink(addr string) error {
+	l, err := net.Listen("tcp", addr)
+	if err != nil {
+		return err
+	}
+	fmt.Println("listening")
+	conn, err := l.Accept()
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	digest := sha256.New()
+	if _, err := io.Copy(digest, conn); err != nil {
+		return err
+	}
+	_, err = conn.Write(digest.Sum(nil))
+	return err
+}
+
+// tcpSend sends pseudo-random bytes, which nothing on the way can shorten, and
+// compares the digest.
+func tcpSend(addr, count string) error {
+	n, err := strconv.ParseInt(count, 10, 64)
+	if err != nil {
+		return err
+	}
+	conn, err := net.Dial("tcp", addr)
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	digest := sha256.New()
+	data := io.LimitReader(rand.NewChaCha8([32]byte{}), n)
+	if _, err := io.Copy(io.MultiWriter(conn, digest), data); err != nil {
+		return err
+	}
+	if err := conn.(*net.TCPConn).CloseWrite(); err != nil {
+		return err
+	}
+	reply, err := io.ReadAll(conn)
+	if err != nil {
+		return err
+	}
+	if string(reply) != string(digest.Sum(nil)) {
+		return errors.New("the other end got other bytes")
+	}
+	return nil
+}
+
+// udpSend sends count datagrams, for ever if that is negative.
+func udpSend(addr, count, interval string) error {
+	n, err := strconv.Atoi(count)
+	if err != nil {
+		return err
+	}
+	pause, err := time.ParseDuration(interval)
+	if err != nil {
+		return err
+	}
+	to, err := net.ResolveUDPAddr("udp", addr)
+	if err != nil {
+		return err
+	}
+	// Not connected: a connected socket keeps the route and the source address
+	// of its first packet, and reports the refusals of others.
+	conn, err := net.ListenUDP("udp", nil)
+	if err != nil {
+		return err
+	}
+	fmt.Println("sending")
+	for i := 0; i != n; i++ {
+		conn.WriteTo([]byte(strconv.Itoa(i)), to)
+		time.Sleep(pause)
+	}
+	return nil
+}
+
+// udpCount counts datagrams until SIGTERM, then prints how many came.
+func udpCount(addr string) error {
+	stop := make(chan os.Signal, 1)
+	signal.Notify(stop, syscall.SIGTERM)
+	conn, err := net.ListenPacket("udp", addr)
+	if err != nil {
+		return err
+	}
+	counted := make(chan int)
+	go func() {
+		buf, n := make([]byte, 1<<16), 0
+		for ; ; n++ {
+			if _, _, err := conn.ReadFrom(buf); err != nil {
+				counted <- n
+				return
+			}
+		}
+	}()
+	fmt.Println("listening")
+	<-stop
+	conn.Close()
+	fmt.Println(<-counted)
+	return nil
+}

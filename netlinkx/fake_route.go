@@ -1,0 +1,251 @@
+// SPDX-License-Identifier: MIT
+
+package netlinkx
+
+import (
+	"context"
+	"net/netip"
+	"slices"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/wgctl/wgctl/routes"
+)
+
+// Routes returns the routes through a link.
+func (f *Fake) Routes(ctx context.Context, link string) ([]InstalledRoute, error) {
+	unlock, err := f.read(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer unlock()
+	l := f.find(link)
+	if l == nil {
+		return nil, missingError{unix.ENODEV}
+	}
+	return slices.DeleteFunc(slices.Clone(l.routes), func(r InstalledRoute) bool {
+		return r.Table == routes.TableLocal
+	}), nil
+}
+
+// RouteAdd adds a route of ours.
+func (f *Fake) RouteAdd(ctx context.Context, link string, r routes.Route) error {
+	unlock, err := f.begin(ctx, "RouteAdd")
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	l := f.find(link)
+	switch {
+	case l == nil:
+		return missingError{unix.ENODEV}
+	case r.Dst.Addr().Is6() && f.either("ipv6", link, "disable_ipv6"):
+		return unix.EACCES
+	case !l.Up:
+		return unix.ENETDOWN
+	}
+	r = normal(r)
+	if f.owner(r) != nil {
+		return unix.EEXIST
+	}
+	l.routes = append(l.routes, InstalledRoute{Route: r, Protocol: Protocol, Plain: true})
+	return nil
+}
+
+// normal is r as it reads back.
+func normal(r routes.Route) routes.Route {
+	if r.Dst.Addr().Is6() && r.Metric == defaultMetric6 {
+		r.Metric = 0
+	}
+	return r
+}
+
+func (f *Fake) owner(r routes.Route) *fakeLink {
+	for _, l := range f.links {
+		if slices.ContainsFunc(l.routes, func(h InstalledRoute) bool { return h.Route == r }) {
+			return l
+		}
+	}
+	return nil
+}
+
+// RouteDel removes a route of ours.
+func (f *Fake) RouteDel(ctx context.Context, link string, r routes.Route) error {
+	unlock, err := f.begin(ctx, "RouteDel")
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	l := f.find(link)
+	if l == nil {
+		return missingError{unix.ENODEV}
+	}
+	r = normal(r)
+	best := -1
+	for i, h := range l.routes {
+		same := h.Protocol == Protocol && h.Plain && h.Dst == r.Dst && h.Table == r.Table
+		// See Kernel.RouteDel for IPv4 and metric 0.
+		anyMetric := r.Dst.Addr().Is4() && r.Metric == 0
+		if same && (h.Metric == r.Metric || anyMetric) && (best < 0 || h.Metric < l.routes[best].Metric) {
+			best = i
+		}
+	}
+	if best < 0 {
+		return missingError{unix.ESRCH}
+	}
+	l.routes = slices.Delete(l.routes, best, best+1)
+	return nil
+}
+
+// RouteOwner returns the link that the route's place is taken by.
+func (f *Fake) RouteOwner(ctx context.Context, r routes.Route) (string, error) {
+	unlock, err := f.read(ctx)
+	if err != nil {
+		return "", err
+	}
+	defer unlock()
+	l := f.owner(normal(r))
+	if l == nil {
+		return "", missingError{unix.ESRCH}
+	}
+	return l.Name, nil
+}
+
+// TablesInUse returns the tables that hold a route.
+func (f *Fake) TablesInUse(ctx context.Context) (map[uint32]bool, error) {
+	unlock, err := f.read(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer unlock()
+	out := make(map[uint32]bool)
+	for _, l := range f.links {
+		if l.Up && len(l.addrs) > 0 {
+			out[routes.TableLocal] = true
+		}
+		for _, r := range l.routes {
+			out[r.Table] = true
+		}
+	}
+	return out, nil
+}
+
+// PathTo walks the policy rules and the tables for a packet without a mark.
+func (f *Fake) PathTo(ctx context.Context, a netip.Addr) (RoutePath, error) {
+	unlock, err := f.read(ctx)
+	if err != nil {
+		return RoutePath{}, err
+	}
+	defer unlock()
+	if !a.IsValid() {
+		for _, any := range []netip.Addr{netip.IPv4Unspecified(), netip.IPv6Unspecified()} {
+			if l, bits := f.lookup(any, routes.TableMain); l != nil && bits == 0 {
+				return RoutePath{Link: l.Name, MTU: l.MTU}, nil
+			}
+		}
+		return RoutePath{}, unix.ENETUNREACH
+	}
+	if l := f.find(a.Zone()); l != nil {
+		return RoutePath{Link: l.Name, MTU: l.MTU}, nil
+	}
+	if lo := f.find("lo"); lo != nil && f.isLocal(a) {
+		return RoutePath{Link: lo.Name, MTU: lo.MTU}, nil
+	}
+	for _, r := range f.rules {
+		// "fwmark M" doesn't match a packet without a mark; "not fwmark M"
+		// does, and so does neither; "not" alone matches nothing.
+		if r.Family != routes.FamilyOf(netip.PrefixFrom(a, a.BitLen())) || (r.Mark != 0) != r.Invert || !r.Plain {
+			continue
+		}
+		if l, bits := f.lookup(a, r.Table); l != nil && !(r.Suppress && bits == 0) {
+			return RoutePath{Link: l.Name, MTU: l.MTU}, nil
+		}
+	}
+	return RoutePath{}, unix.ENETUNREACH
+}
+
+// lookup returns the link and the prefix length of the best route in a table.
+func (f *Fake) lookup(a netip.Addr, table uint32) (best *fakeLink, bits int) {
+	var metric uint32
+	for _, l := range f.links {
+		for _, r := range l.routes {
+			if r.Table != table || !r.Dst.Contains(a.WithZone("")) {
+				continue
+			}
+			m := r.Metric
+			if m == 0 && r.Dst.Addr().Is6() {
+				m = defaultMetric6
+			}
+			if best == nil || r.Dst.Bits() > bits || r.Dst.Bits() == bits && m < metric {
+				best, bits, metric = l, r.Dst.Bits(), m
+			}
+		}
+	}
+	return best, bits
+}
+
+func (f *Fake) isLocal(a netip.Addr) bool {
+	for _, l := range f.links {
+		if slices.ContainsFunc(l.addrs, func(b fakeAddress) bool { return l.Up && b.Prefix.Addr() == a }) {
+			return true
+		}
+	}
+	return false
+}
+
+// Rules returns the policy rules, IPv4 first, by priority.
+func (f *Fake) Rules(ctx context.Context) ([]InstalledRule, error) {
+	unlock, err := f.read(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer unlock()
+	return slices.Clone(f.rules), nil
+}
+
+// RuleAdd adds a rule of ours.
+func (f *Fake) RuleAdd(ctx context.Context, r routes.Rule) error {
+	unlock, err := f.begin(ctx, "RuleAdd")
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	if r.Priority == 0 || !known(r.Family) {
+		return unix.EINVAL
+	}
+	for _, h := range f.rules {
+		// The kernel's own comparison passes over Invert, not over the protocol.
+		flipped := h.Rule
+		flipped.Invert = r.Invert
+		if h.Plain && (h.Rule == r || flipped == r && h.Protocol == Protocol) {
+			return unix.EEXIST
+		}
+	}
+	f.insertRule(InstalledRule{Rule: r, Protocol: Protocol, Plain: true})
+	return nil
+}
+
+func (f *Fake) insertRule(r InstalledRule) {
+	at := slices.IndexFunc(f.rules, func(h InstalledRule) bool {
+		return h.Family > r.Family || h.Family == r.Family && h.Priority > r.Priority
+	})
+	if at < 0 {
+		at = len(f.rules)
+	}
+	f.rules = slices.Insert(f.rules, at, r)
+}
+
+// RuleDel removes a rule of ours.
+func (f *Fake) RuleDel(ctx context.Context, r routes.Rule) error {
+	unlock, err := f.begin(ctx, "RuleDel")
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	i := slices.Index(f.rules, InstalledRule{Rule: r, Protocol: Protocol, Plain: true})
+	if i < 0 {
+		return unix.ENOENT
+	}
+	f.rules = slices.Delete(f.rules, i, i+1)
+	return nil
+}

@@ -1,0 +1,200 @@
+// SPDX-License-Identifier: MIT
+
+package netlinkx
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"runtime"
+	"sync"
+	"time"
+
+	"github.com/mdlayher/genetlink"
+	"github.com/vishvananda/netlink"
+	"github.com/vishvananda/netlink/nl"
+	"github.com/vishvananda/netns"
+	"golang.org/x/sys/unix"
+	"golang.zx2c4.com/wireguard/wgctrl"
+)
+
+// Kernel has all the verbs, over the netlink sockets of one network namespace.
+// It may be used by several goroutines, and from any thread.
+type Kernel struct {
+	ns      netns.NsHandle
+	handle  *netlink.Handle
+	sockets map[int]*nl.SocketHandle // for the requests that handle can't make
+	uapiDir string
+
+	mu sync.Mutex
+	wg *wgctrl.Client  // nil until a device of the kernel is configured
+	gl *genetlink.Conn // nil until the family is asked for
+
+	fault func() error // tests: an error to put in the place of a dump's success
+}
+
+var _ interface {
+	Links
+	Addresses
+	Routes
+	Rules
+	Devices
+	Sysctls
+} = (*Kernel)(nil)
+
+// NewKernel opens the network namespace of the calling thread. Where several
+// namespaces meet in one process, the caller locks its thread around the call.
+func NewKernel() (*Kernel, error) {
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	ns, err := netns.Get()
+	if err != nil {
+		return nil, fmt.Errorf("opening the network namespace: %w", err)
+	}
+	return newKernel(ns)
+}
+
+// NewKernelAt opens the network namespace bound to a path, as
+// "/run/netns/blue" or "/proc/1/ns/net".
+func NewKernelAt(nsPath string) (*Kernel, error) {
+	ns, err := netns.GetFromPath(nsPath)
+	if err != nil {
+		return nil, fmt.Errorf("opening network namespace %s: %w", nsPath, err)
+	}
+	return newKernel(ns)
+}
+
+func newKernel(ns netns.NsHandle) (*Kernel, error) {
+	k := &Kernel{ns: ns, uapiDir: uapiDir}
+	err := k.inside(func() (err error) {
+		// Not NewHandleAt: that one doesn't notice when it can't get back to
+		// the thread's own namespace.
+		opts := netlink.HandleOptions{DisableVFInfoCollection: true}
+		if k.handle, err = netlink.NewHandleWithOptions(opts, unix.NETLINK_ROUTE); err != nil {
+			return err
+		}
+		// Kernels before 4.20 don't know strict checking; they filter
+		// nothing in dumps, and the verbs here filter again.
+		_ = k.handle.SetStrictCheck(true)
+		s, err := nl.GetNetlinkSocketAt(netns.None(), netns.None(), unix.NETLINK_ROUTE)
+		if err != nil {
+			return err
+		}
+		k.sockets = map[int]*nl.SocketHandle{unix.NETLINK_ROUTE: {Socket: s}}
+		return nil
+	})
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("opening netlink sockets: %w", err), k.Close())
+	}
+	return k, nil
+}
+
+// Close closes the sockets. It changes nothing of the network.
+func (k *Kernel) Close() error {
+	var errs []error
+	if k.handle != nil {
+		errs = append(errs, k.handle.Close())
+	}
+	for _, s := range k.sockets {
+		errs = append(errs, s.Close())
+	}
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.wg != nil {
+		errs = append(errs, k.wg.Close())
+	}
+	if k.gl != nil {
+		errs = append(errs, k.gl.Close())
+	}
+	return errors.Join(append(errs, k.ns.Close())...)
+}
+
+// inside runs f on a thread that is in k's namespace: sockets belong to the
+// namespace of the thread that makes them, and so do the files of
+// /proc/sys/net of the thread that opens them.
+func (k *Kernel) inside(f func() error) error {
+	runtime.LockOSThread()
+	here, err := netns.Get()
+	if err != nil {
+		runtime.UnlockOSThread()
+		return fmt.Errorf("opening the thread's network namespace: %w", err)
+	}
+	defer func() { _ = here.Close() }()
+	if here.Equal(k.ns) {
+		defer runtime.UnlockOSThread()
+		return f()
+	}
+	if err := netns.Set(k.ns); err != nil {
+		runtime.UnlockOSThread()
+		return fmt.Errorf("entering the network namespace: %w", err)
+	}
+	err = f()
+	if back := netns.Set(here); back != nil {
+		// The thread stays locked, so that it dies with its goroutine and
+		// nobody else runs in the wrong namespace.
+		return errors.Join(err, fmt.Errorf("leaving the network namespace: %w", back))
+	}
+	runtime.UnlockOSThread()
+	return err
+}
+
+// request starts a message on k's own route socket.
+func (k *Kernel) request(kind, flags int) *nl.NetlinkRequest {
+	r := nl.NewNetlinkRequest(kind, flags)
+	r.Sockets = k.sockets
+	return r
+}
+
+const (
+	dumpTries = 10
+	dumpPause = 2 * time.Millisecond // times the number of the try
+)
+
+// dump calls f, which asks the kernel for a list, again and again while the
+// list changes under the kernel's hands (NLM_F_DUMP_INTR), at most dumpTries
+// times. f starts its result afresh each time.
+func (k *Kernel) dump(ctx context.Context, f func() error) error {
+	var err error
+	for try := range dumpTries {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		err = f()
+		if err == nil && k.fault != nil {
+			err = k.fault()
+		}
+		// netlink.ErrDumpInterrupted is an EINTR as well.
+		if !errors.Is(err, unix.EINTR) {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+		case <-time.After(dumpPause * time.Duration(try)):
+		}
+	}
+	return err
+}
+
+// A missingError is an errno that says in its own way that the thing doesn't
+// exist: an os.ErrNotExist as well.
+type missingError struct{ error }
+
+func (e missingError) Unwrap() []error { return []error{e.error, os.ErrNotExist} }
+
+// missing makes err an os.ErrNotExist if it is one of the errnos.
+func missing(err error, errnos ...unix.Errno) error {
+	if isOneOf(err, errnos...) {
+		return missingError{err}
+	}
+	return err
+}
+
+func isOneOf(err error, errnos ...unix.Errno) bool {
+	for _, e := range errnos {
+		if errors.Is(err, e) {
+			return true
+		}
+	}
+	return false
+}

@@ -1,0 +1,193 @@
+// SPDX-License-Identifier: MIT
+
+package netlinkx
+
+import (
+	"context"
+	"errors"
+
+	"github.com/vishvananda/netlink"
+	"github.com/vishvananda/netlink/nl"
+	"golang.org/x/sys/unix"
+)
+
+const kindWireGuard = "wireguard"
+
+// newbornGroup is the link group ("wgct") of a link between the message that
+// makes it and the one that gives it the alias: the kernel takes no alias in
+// the first, but it takes a group. So a crash in between leaves a link that
+// can still be told to be ours.
+const newbornGroup = 0x77676374
+
+// Link returns the link of that name; alternative names don't count.
+func (k *Kernel) Link(ctx context.Context, name string) (Link, error) {
+	var l netlink.Link
+	err := k.dump(ctx, func() (err error) {
+		l, err = k.handle.LinkByName(name)
+		return err
+	})
+	if errors.As(err, new(netlink.LinkNotFoundError)) || err == nil && l.Attrs().Name != name {
+		return Link{}, missingError{unix.ENODEV}
+	}
+	if err != nil {
+		return Link{}, err
+	}
+	return linkOf(l), nil
+}
+
+// OwnLinks returns the links that carry our alias, by index.
+func (k *Kernel) OwnLinks(ctx context.Context) ([]Link, error) {
+	var all []netlink.Link
+	err := k.dump(ctx, func() (err error) {
+		all, err = k.handle.LinkList()
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	var own []Link
+	for _, l := range all {
+		if l := linkOf(l); l.Alias == Alias {
+			own = append(own, l)
+		}
+	}
+	return own, nil
+}
+
+func linkOf(l netlink.Link) Link {
+	a := l.Attrs()
+	out := Link{
+		Index: a.Index, Name: a.Name, Kind: l.Type(), Alias: a.Alias, MTU: a.MTU,
+		Up: a.RawFlags&unix.IFF_UP != 0,
+	}
+	switch l := l.(type) {
+	case *netlink.Device: // the library's word for a link without a kind
+		out.Kind = ""
+	case *netlink.Tuntap:
+		out.Kind = "tun"
+	case *netlink.GenericLink:
+		out.Kind = l.LinkType
+	}
+	if a.Group == newbornGroup && out.Alias == "" {
+		out.Alias = Alias
+	}
+	return out
+}
+
+// LinkAdd makes a WireGuard link. A kernel that doesn't know the kind is
+// unix.EOPNOTSUPP.
+func (k *Kernel) LinkAdd(ctx context.Context, name string) error {
+	return k.linkAdd(ctx, name, kindWireGuard)
+}
+
+func (k *Kernel) linkAdd(ctx context.Context, name, kind string) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	req := k.request(unix.RTM_NEWLINK, unix.NLM_F_CREATE|unix.NLM_F_EXCL|unix.NLM_F_ACK)
+	req.AddData(nl.NewIfInfomsg(unix.AF_UNSPEC))
+	req.AddData(nl.NewRtAttr(unix.IFLA_IFNAME, nl.ZeroTerminated(name)))
+	req.AddData(nl.NewRtAttr(unix.IFLA_GROUP, nl.Uint32Attr(newbornGroup)))
+	info := nl.NewRtAttr(unix.IFLA_LINKINFO, nil)
+	info.AddRtAttr(nl.IFLA_INFO_KIND, nl.NonZeroTerminated(kind))
+	req.AddData(info)
+	if _, err := req.Execute(unix.NETLINK_ROUTE, 0); err != nil {
+		return err
+	}
+	// From here on the link exists: what follows ignores cancellation.
+	ctx = context.WithoutCancel(ctx)
+	err := k.linkMark(ctx, name)
+	if err != nil {
+		err = errors.Join(err, k.LinkDel(ctx, name))
+	}
+	return err
+}
+
+// linkMark gives a newborn link its alias, and the default group back.
+func (k *Kernel) linkMark(ctx context.Context, name string) error {
+	l, err := k.Link(ctx, name)
+	if err != nil {
+		return err
+	}
+	req := k.request(unix.RTM_SETLINK, unix.NLM_F_ACK)
+	msg := nl.NewIfInfomsg(unix.AF_UNSPEC)
+	msg.Index = int32(l.Index)
+	req.AddData(msg)
+	req.AddData(nl.NewRtAttr(unix.IFLA_IFALIAS, []byte(Alias)))
+	req.AddData(nl.NewRtAttr(unix.IFLA_GROUP, nl.Uint32Attr(0)))
+	_, err = req.Execute(unix.NETLINK_ROUTE, 0)
+	return err
+}
+
+// LinkDel removes the link, of whatever kind, if it carries our alias. It
+// removes by index what it has looked at: a link that took the name meanwhile
+// is safe.
+func (k *Kernel) LinkDel(ctx context.Context, name string) error {
+	l, err := k.Link(ctx, name)
+	if err != nil {
+		return err
+	}
+	if l.Alias != Alias {
+		return unix.EPERM
+	}
+	req := k.request(unix.RTM_DELLINK, unix.NLM_F_ACK)
+	msg := nl.NewIfInfomsg(unix.AF_UNSPEC)
+	msg.Index = int32(l.Index)
+	req.AddData(msg)
+	_, err = req.Execute(unix.NETLINK_ROUTE, 0)
+	return missing(err, unix.ENODEV)
+}
+
+// LinkSet does what "ip link set mtu N up dev NAME" does: the kernel sets the
+// MTU first, then the flag, so that the link never is up with the wrong one.
+func (k *Kernel) LinkSet(ctx context.Context, name string, mtu int, up bool) error {
+	l, err := k.Link(ctx, name)
+	if err != nil {
+		return err
+	}
+	req := k.request(unix.RTM_NEWLINK, unix.NLM_F_ACK)
+	msg := nl.NewIfInfomsg(unix.AF_UNSPEC)
+	msg.Index = int32(l.Index)
+	msg.Change = unix.IFF_UP
+	if up {
+		msg.Flags = unix.IFF_UP
+	}
+	req.AddData(msg)
+	if mtu != 0 {
+		req.AddData(nl.NewRtAttr(unix.IFLA_MTU, nl.Uint32Attr(uint32(mtu))))
+	}
+	_, err = req.Execute(unix.NETLINK_ROUTE, 0)
+	return missing(err, unix.ENODEV)
+}
+
+// links returns all links of the namespace, by index.
+func (k *Kernel) links(ctx context.Context) (map[int]Link, error) {
+	var list []netlink.Link
+	err := k.dump(ctx, func() (err error) {
+		list, err = k.handle.LinkList()
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	out := make(map[int]Link, len(list))
+	for _, l := range list {
+		out[l.Attrs().Index] = linkOf(l)
+	}
+	return out, nil
+}
+
+func (k *Kernel) linkByIndex(ctx context.Context, index int) (Link, error) {
+	var l netlink.Link
+	err := k.dump(ctx, func() (err error) {
+		l, err = k.handle.LinkByIndex(index)
+		return err
+	})
+	if errors.As(err, new(netlink.LinkNotFoundError)) {
+		return Link{}, missingError{unix.ENODEV}
+	}
+	if err != nil {
+		return Link{}, err
+	}
+	return linkOf(l), nil
+}

@@ -1,0 +1,295 @@
+// SPDX-License-Identifier: MIT
+
+package netlinkx
+
+import (
+	"context"
+	"net/netip"
+
+	"github.com/vishvananda/netlink"
+	"github.com/vishvananda/netlink/nl"
+	"golang.org/x/sys/unix"
+
+	"github.com/wgctl/wgctl/routes"
+)
+
+// defaultMetric6 is IP6_RT_PRIO_USER of the kernel's net/ip6_route.h: the
+// metric of an IPv6 route that was added without one.
+const defaultMetric6 = 1024
+
+var bothFamilies = [...]int{netlink.FAMILY_V4, netlink.FAMILY_V6}
+
+// Routes returns the routes through the link, one of several next hops
+// included, of all tables but the local one.
+func (k *Kernel) Routes(ctx context.Context, link string) ([]InstalledRoute, error) {
+	l, err := k.Link(ctx, link)
+	if err != nil {
+		return nil, err
+	}
+	var out []InstalledRoute
+	for _, family := range bothFamilies {
+		list, err := k.routeList(ctx, family, netlink.Route{LinkIndex: l.Index})
+		if err != nil {
+			return nil, missing(err, unix.ENODEV)
+		}
+		for _, r := range list {
+			if !through(r, l.Index) || r.Table == unix.RT_TABLE_LOCAL {
+				continue
+			}
+			if ir, ok := installedRoute(r); ok {
+				out = append(out, ir)
+			}
+		}
+	}
+	return out, nil
+}
+
+// routeList dumps the routes of a family, of all tables or of f.Table. The
+// kernel filters by link and table only where it checks strictly, so callers
+// look again.
+func (k *Kernel) routeList(ctx context.Context, family int, f netlink.Route) ([]netlink.Route, error) {
+	var out []netlink.Route
+	err := k.dump(ctx, func() error {
+		out = nil
+		return k.handle.RouteListFilteredIter(family, &f, netlink.RT_FILTER_TABLE, func(r netlink.Route) bool {
+			out = append(out, r)
+			return true
+		})
+	})
+	return out, err
+}
+
+func through(r netlink.Route, index int) bool {
+	if r.LinkIndex == index {
+		return true
+	}
+	for _, hop := range r.MultiPath {
+		if hop.LinkIndex == index {
+			return true
+		}
+	}
+	return false
+}
+
+// installedRoute normalises: an IPv6 route without a metric reads as 1024.
+func installedRoute(r netlink.Route) (InstalledRoute, bool) {
+	dst, ok := prefixOf(r.Dst)
+	if !ok {
+		return InstalledRoute{}, false // of another protocol, as MPLS
+	}
+	metric := uint32(r.Priority)
+	if dst.Addr().Is6() && metric == defaultMetric6 {
+		metric = 0
+	}
+	table := uint32(r.Table)
+	if table == unix.RT_TABLE_UNSPEC {
+		table = routes.TableMain
+	}
+	return InstalledRoute{
+		Route:    routes.Route{Dst: dst.Masked(), Table: table, Metric: metric},
+		Protocol: int(r.Protocol),
+		Plain:    plainRoute(r),
+	}, true
+}
+
+func plainRoute(r netlink.Route) bool {
+	return r.Type == unix.RTN_UNICAST && r.Gw == nil && r.Via == nil && r.Src == nil && r.Tos == 0 &&
+		len(r.MultiPath) == 0 && r.Encap == nil && r.NHID == 0
+}
+
+// RouteAdd adds a unicast route through the link, with our protocol number. If
+// the place (prefix, table, metric) is taken, it is unix.EEXIST, and if the link
+// is down, unix.ENETDOWN.
+func (k *Kernel) RouteAdd(ctx context.Context, link string, r routes.Route) error {
+	l, err := k.Link(ctx, link)
+	if err != nil {
+		return err
+	}
+	return missing(k.handle.RouteAdd(ourRoute(l.Index, r)), unix.ENODEV)
+}
+
+// RouteDel removes our route through the link; another's, or none, is
+// unix.ESRCH and an os.ErrNotExist.
+//
+// Of an IPv4 route the kernel can't be told to take metric 0 and no other: where
+// we have the same route with several metrics, 0 removes the lowest.
+func (k *Kernel) RouteDel(ctx context.Context, link string, r routes.Route) error {
+	l, err := k.Link(ctx, link)
+	if err != nil {
+		return err
+	}
+	return missing(k.handle.RouteDel(ourRoute(l.Index, r)), unix.ESRCH, unix.ENODEV)
+}
+
+// ourRoute is r as a message says it. IPv4 routes without a gateway have scope
+// link, as ip(8) gives it to them. The metric of an IPv6 route is always said:
+// without one the kernel removes any.
+func ourRoute(index int, r routes.Route) *netlink.Route {
+	out := &netlink.Route{
+		LinkIndex: index,
+		Dst:       ipNetOf(r.Dst),
+		Table:     int(r.Table),
+		Priority:  int(r.Metric),
+		Protocol:  Protocol,
+		Type:      unix.RTN_UNICAST,
+	}
+	if r.Dst.Addr().Is4() {
+		out.Scope = netlink.SCOPE_LINK
+	} else if r.Metric == 0 {
+		out.Priority = defaultMetric6
+	}
+	return out
+}
+
+// RouteOwner returns the link that the route's place is taken by; a route
+// without a link, as a blackhole route, gives "".
+func (k *Kernel) RouteOwner(ctx context.Context, r routes.Route) (string, error) {
+	family := netlink.FAMILY_V6
+	if r.Dst.Addr().Is4() {
+		family = netlink.FAMILY_V4
+	}
+	list, err := k.routeList(ctx, family, netlink.Route{Table: int(r.Table)})
+	if err != nil {
+		return "", err // ENOENT: no such table
+	}
+	for _, c := range list {
+		if ir, ok := installedRoute(c); !ok || ir.Route != r {
+			continue
+		}
+		index := outLink(c)
+		if index == 0 {
+			return "", nil
+		}
+		l, err := k.linkByIndex(ctx, index)
+		return l.Name, err
+	}
+	return "", missingError{unix.ESRCH}
+}
+
+// TablesInUse returns the tables of both families that hold a route, the
+// kernel's own among them.
+func (k *Kernel) TablesInUse(ctx context.Context) (map[uint32]bool, error) {
+	out := make(map[uint32]bool)
+	for _, family := range bothFamilies {
+		list, err := k.routeList(ctx, family, netlink.Route{})
+		if err != nil {
+			return nil, err
+		}
+		for _, r := range list {
+			out[uint32(r.Table)] = true
+		}
+	}
+	return out, nil
+}
+
+// PathTo does what "ip route get A" does. Where no route leads there, it is
+// unix.ENETUNREACH. A path MTU that the kernel has learned counts as the
+// route's own.
+//
+// The library's RouteGet isn't used: on a socket that checks strictly, the
+// kernel refuses it for IPv6 because of a flag that only IPv4 knows.
+func (k *Kernel) PathTo(ctx context.Context, a netip.Addr) (RoutePath, error) {
+	if err := ctx.Err(); err != nil {
+		return RoutePath{}, err
+	}
+	if !a.IsValid() {
+		return k.defaultPath(ctx)
+	}
+	msg := &nl.RtMsg{RtMsg: unix.RtMsg{Family: unix.AF_INET6, Dst_len: uint8(a.BitLen())}}
+	if a.Is4() {
+		msg.Family = unix.AF_INET
+	}
+	req := k.request(unix.RTM_GETROUTE, 0)
+	req.AddData(msg)
+	req.AddData(nl.NewRtAttr(unix.RTA_DST, a.AsSlice()))
+	if a.Zone() != "" {
+		scope, err := k.scopeID(ctx, a.Zone())
+		if err != nil {
+			return RoutePath{}, err
+		}
+		req.AddData(nl.NewRtAttr(unix.RTA_OIF, nl.Uint32Attr(scope)))
+	}
+	msgs, err := req.Execute(unix.NETLINK_ROUTE, unix.RTM_NEWROUTE)
+	if err != nil {
+		return RoutePath{}, err
+	}
+	if len(msgs) == 0 {
+		return RoutePath{}, unix.ENETUNREACH
+	}
+	index, mtu, err := parsePath(msgs[0])
+	if err != nil {
+		return RoutePath{}, err
+	}
+	return k.path(ctx, index, mtu)
+}
+
+// parsePath returns the outgoing link and the mtu attribute of a route message.
+func parsePath(m []byte) (index, mtu int, err error) {
+	if len(m) < unix.SizeofRtMsg {
+		return 0, 0, unix.EBADMSG
+	}
+	attrs, err := nl.ParseRouteAttr(m[unix.SizeofRtMsg:])
+	if err != nil {
+		return 0, 0, err
+	}
+	native := nl.NativeEndian()
+	for _, a := range attrs {
+		switch a.Attr.Type {
+		case unix.RTA_OIF:
+			index = int(u32(native, a.Value))
+		case unix.RTA_METRICS:
+			metrics, err := nl.ParseRouteAttr(a.Value)
+			if err != nil {
+				return 0, 0, err
+			}
+			for _, metric := range metrics {
+				if metric.Attr.Type == unix.RTAX_MTU {
+					mtu = int(u32(native, metric.Value))
+				}
+			}
+		}
+	}
+	return index, mtu, nil
+}
+
+// defaultPath takes the default route with the lowest metric of the main
+// table, as "ip route show default" lists it first.
+func (k *Kernel) defaultPath(ctx context.Context) (RoutePath, error) {
+	for _, family := range bothFamilies {
+		list, err := k.routeList(ctx, family, netlink.Route{Table: unix.RT_TABLE_MAIN})
+		if err != nil {
+			return RoutePath{}, err
+		}
+		var best *netlink.Route
+		for i, r := range list {
+			dst, ok := prefixOf(r.Dst)
+			if ok && dst.Bits() == 0 && r.Type == unix.RTN_UNICAST && (best == nil || r.Priority < best.Priority) {
+				best = &list[i]
+			}
+		}
+		if best != nil {
+			return k.path(ctx, outLink(*best), best.MTU)
+		}
+	}
+	return RoutePath{}, unix.ENETUNREACH
+}
+
+func (k *Kernel) path(ctx context.Context, index, mtu int) (RoutePath, error) {
+	l, err := k.linkByIndex(ctx, index)
+	if err != nil {
+		return RoutePath{}, err
+	}
+	if mtu == 0 {
+		mtu = l.MTU
+	}
+	return RoutePath{Link: l.Name, MTU: mtu}, nil
+}
+
+// outLink returns the link of a route, or of the first of its next hops; 0 if
+// it has none.
+func outLink(r netlink.Route) int {
+	if r.LinkIndex == 0 && len(r.MultiPath) > 0 {
+		return r.MultiPath[0].LinkIndex
+	}
+	return r.LinkIndex
+}

@@ -1,0 +1,240 @@
+// SPDX-License-Identifier: MIT
+
+package netlinkx
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"encoding/hex"
+	"fmt"
+	"io"
+	"net"
+	"net/netip"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+	"golang.zx2c4.com/wireguard/wgctrl/wgtypes"
+)
+
+// The configuration protocol of userspace devices is described at
+// https://www.wireguard.com/xplatform/#cross-platform-userspace-implementation.
+// wgctrl's own speaker of it gives errors as text and waits without limit.
+
+const (
+	uapiDir      = "/var/run/wireguard"
+	uapiPatience = 30 * time.Second // for one exchange; a stopped process never answers
+)
+
+func (k *Kernel) uapiPath(name string) string { return filepath.Join(k.uapiDir, name+".sock") }
+
+// uapiDial connects to a socket. None, and one that nobody listens on, is
+// unix.EOPNOTSUPP: that link isn't a WireGuard device.
+func uapiDial(ctx context.Context, path string) (net.Conn, error) {
+	ctx, cancel := context.WithTimeout(ctx, uapiPatience)
+	defer cancel()
+	conn, err := new(net.Dialer).DialContext(ctx, "unix", path)
+	if isOneOf(err, unix.ENOENT, unix.ENOTDIR, unix.ECONNREFUSED) {
+		return nil, missingError{unix.EOPNOTSUPP}
+	}
+	return conn, err
+}
+
+func uapiAnswers(ctx context.Context, path string) bool {
+	conn, err := uapiDial(ctx, path)
+	if err != nil {
+		return false
+	}
+	_ = conn.Close()
+	return true
+}
+
+// uapiDo sends a request and hands the lines of the reply to line, up to the
+// empty line that ends it. "errno" is read here.
+func uapiDo(ctx context.Context, path string, request []byte, line func(key, value string) error) error {
+	conn, err := uapiDial(ctx, path)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = conn.Close() }()
+	if err := conn.SetDeadline(time.Now().Add(uapiPatience)); err != nil {
+		return err
+	}
+	stop := context.AfterFunc(ctx, func() { _ = conn.SetDeadline(time.Unix(1, 0)) })
+	defer stop()
+	err = uapiTalk(conn, request, line)
+	if cause := ctx.Err(); err != nil && cause != nil {
+		return cause
+	}
+	return err
+}
+
+func uapiTalk(conn net.Conn, request []byte, line func(key, value string) error) error {
+	if _, err := conn.Write(request); err != nil {
+		return err
+	}
+	s := bufio.NewScanner(conn)
+	for s.Scan() {
+		key, value, _ := strings.Cut(s.Text(), "=")
+		if key == "" {
+			return nil
+		}
+		if key == "errno" {
+			n, err := strconv.ParseInt(value, 10, 32)
+			if err != nil {
+				return fmt.Errorf("reading the UAPI reply: errno isn't a number")
+			}
+			if err := errnoOf(n); err != nil {
+				return err
+			}
+			continue
+		}
+		if err := line(key, value); err != nil {
+			// The value may be a key, so it isn't quoted.
+			return fmt.Errorf("reading the UAPI reply: bad value of %s", key)
+		}
+	}
+	if err := s.Err(); err != nil {
+		return err
+	}
+	return fmt.Errorf("reading the UAPI reply: %w", io.ErrUnexpectedEOF)
+}
+
+func uapiGet(ctx context.Context, path, name string) (Device, error) {
+	d := Device{Name: name, Backend: BackendUserspace}
+	err := uapiDo(ctx, path, []byte("get=1\n\n"), func(key, value string) error {
+		if key == "public_key" {
+			d.Peers = append(d.Peers, Peer{})
+		}
+		if len(d.Peers) == 0 {
+			return d.uapiField(key, value)
+		}
+		return d.Peers[len(d.Peers)-1].uapiField(key, value)
+	})
+	if err != nil {
+		return Device{}, err
+	}
+	d.PublicKey = d.PrivateKey.PublicKey()
+	return d, nil
+}
+
+func (d *Device) uapiField(key, value string) (err error) {
+	switch key {
+	case "private_key":
+		err = hexKey(d.PrivateKey[:], value)
+	case "listen_port":
+		d.ListenPort, err = uint16Of(value)
+	case "fwmark":
+		var n uint64
+		n, err = strconv.ParseUint(value, 10, 32)
+		d.FwMark = uint32(n)
+	}
+	return err
+}
+
+func (p *Peer) uapiField(key, value string) (err error) {
+	var n int64
+	switch key {
+	case "public_key":
+		err = hexKey(p.PublicKey[:], value)
+	case "preshared_key":
+		err = hexKey(p.PresharedKey[:], value)
+	case "endpoint":
+		p.Endpoint, err = netip.ParseAddrPort(value)
+	case "persistent_keepalive_interval":
+		p.PersistentKeepalive, err = uint16Of(value)
+	case "last_handshake_time_sec":
+		if n, err = strconv.ParseInt(value, 10, 64); n != 0 {
+			p.LatestHandshake = time.Unix(n, 0)
+		}
+	case "last_handshake_time_nsec":
+		if n, err = strconv.ParseInt(value, 10, 64); n != 0 {
+			p.LatestHandshake = time.Unix(p.handshakeSecond(), n)
+		}
+	case "rx_bytes":
+		p.ReceiveBytes, err = strconv.ParseInt(value, 10, 64)
+	case "tx_bytes":
+		p.TransmitBytes, err = strconv.ParseInt(value, 10, 64)
+	case "allowed_ip":
+		var a netip.Prefix
+		a, err = netip.ParsePrefix(value)
+		p.AllowedIPs = append(p.AllowedIPs, a)
+	}
+	return err
+}
+
+func (p *Peer) handshakeSecond() int64 {
+	if p.LatestHandshake.IsZero() {
+		return 0
+	}
+	return p.LatestHandshake.Unix()
+}
+
+func hexKey(dst []byte, value string) error {
+	if len(value) != hex.EncodedLen(len(dst)) {
+		return hex.ErrLength
+	}
+	_, err := hex.Decode(dst, []byte(value))
+	return err
+}
+
+func uint16Of(value string) (uint16, error) {
+	n, err := strconv.ParseUint(value, 10, 16)
+	return uint16(n), err
+}
+
+func uapiSet(ctx context.Context, path string, c wgtypes.Config) error {
+	return uapiDo(ctx, path, uapiRequest(c), func(string, string) error { return nil })
+}
+
+// uapiRequest writes a set operation. The order of a peer's keys matters:
+// those that say what to do with the peer come before those that do it.
+func uapiRequest(c wgtypes.Config) []byte {
+	var b bytes.Buffer
+	b.WriteString("set=1\n")
+	if c.PrivateKey != nil {
+		fmt.Fprintf(&b, "private_key=%x\n", c.PrivateKey[:])
+	}
+	if c.ListenPort != nil {
+		fmt.Fprintf(&b, "listen_port=%d\n", *c.ListenPort)
+	}
+	if c.FirewallMark != nil {
+		fmt.Fprintf(&b, "fwmark=%d\n", uint32(*c.FirewallMark))
+	}
+	for _, p := range c.Peers {
+		uapiPeer(&b, p)
+	}
+	b.WriteString("\n")
+	return b.Bytes()
+}
+
+func uapiPeer(b *bytes.Buffer, p wgtypes.PeerConfig) {
+	fmt.Fprintf(b, "public_key=%x\n", p.PublicKey[:])
+	if p.Remove {
+		b.WriteString("remove=true\n")
+	}
+	if p.UpdateOnly {
+		b.WriteString("update_only=true\n")
+	}
+	if p.PresharedKey != nil {
+		fmt.Fprintf(b, "preshared_key=%x\n", p.PresharedKey[:])
+	}
+	if p.Endpoint != nil {
+		fmt.Fprintf(b, "endpoint=%s\n", p.Endpoint)
+	}
+	if p.PersistentKeepaliveInterval != nil {
+		fmt.Fprintf(b, "persistent_keepalive_interval=%d\n", *p.PersistentKeepaliveInterval/time.Second)
+	}
+	if p.ReplaceAllowedIPs {
+		b.WriteString("replace_allowed_ips=true\n")
+	}
+	for _, a := range p.AllowedIPs {
+		// net.IPNet would print ::ffff:10.0.0.0/104 as 10.0.0.0/8.
+		if prefix, ok := prefixOf(&a); ok {
+			fmt.Fprintf(b, "allowed_ip=%s\n", prefix)
+		}
+	}
+}

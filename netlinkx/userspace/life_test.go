@@ -1,0 +1,355 @@
+// SPDX-License-Identifier: MIT
+
+package userspace
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"net"
+	"os"
+	"os/exec"
+	"runtime"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+)
+
+// Each way that a device ends takes link, socket and process along.
+func TestDeviceEnds(t *testing.T) {
+	if !isolated(t) {
+		return
+	}
+	signal := func(sig unix.Signal) func(t *testing.T) {
+		return func(t *testing.T) {
+			if err := unix.Kill(deviceProcess(t, "wg0"), sig); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	for name, end := range map[string]func(t *testing.T){
+		"SIGTERM":            signal(unix.SIGTERM),
+		"SIGINT":             signal(unix.SIGINT),
+		"link deleted":       func(t *testing.T) { run(t, "ip", "link", "del", "wg0") },
+		"socket removed":     func(t *testing.T) { run(t, "rm", "/run/wireguard/wg0.sock") },
+		"up, link deleted":   func(t *testing.T) { run(t, "ip", "link", "set", "wg0", "up"); run(t, "ip", "link", "del", "wg0") },
+		"up, socket removed": func(t *testing.T) { run(t, "ip", "link", "set", "wg0", "up"); run(t, "rm", "/run/wireguard/wg0.sock") },
+		"namespace deleted": func(t *testing.T) {
+			run(t, "ip", "netns", "add", "short")
+			run(t, "ip", "link", "set", "wg0", "netns", "short")
+			run(t, "ip", "netns", "del", "short")
+		},
+		"in the middle of a request": func(t *testing.T) {
+			conn, err := net.Dial("unix", socketPath(SocketDir, "wg0"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(func() { conn.Close() })
+			if _, err := io.WriteString(conn, "set=1\nfwmark=1\n"); err != nil {
+				t.Fatal(err)
+			}
+			time.Sleep(20 * time.Millisecond) // the device has its lock
+			if err := unix.Kill(deviceProcess(t, "wg0"), unix.SIGTERM); err != nil {
+				t.Fatal(err)
+			}
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			mustStart(t, "wg0")
+			end(t)
+			wantGone(t, "wg0")
+		})
+	}
+}
+
+// A socket that was replaced is not the device's to remove.
+func TestDeviceLeavesAnothersSocket(t *testing.T) {
+	if !isolated(t) {
+		return
+	}
+	mustStart(t, "wg0")
+	path := socketPath(SocketDir, "wg0")
+	other, err := net.Listen("unix", path+".other")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer other.Close()
+	if err := os.Rename(path+".other", path); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "device ended", 5*time.Second, func() bool { return deviceProcess(t, "wg0") == 0 })
+	if ok, err := answers(path); !ok || err != nil {
+		t.Errorf("the other socket doesn't answer: %v, %v", ok, err)
+	}
+	if linkExists("wg0") {
+		t.Error("link is left")
+	}
+}
+
+func TestStartAfterKill(t *testing.T) {
+	if !isolated(t) {
+		return
+	}
+	for range 5 {
+		mustStart(t, "wg0")
+		if err := unix.Kill(deviceProcess(t, "wg0"), unix.SIGKILL); err != nil {
+			t.Fatal(err)
+		}
+		eventually(t, "link gone", 5*time.Second, func() bool { return !linkExists("wg0") })
+		if !socketExists("wg0") {
+			t.Fatal("the socket is gone: this test no longer tests a stale one")
+		}
+	}
+	mustStart(t, "wg0")
+	run(t, "wg", "show", "wg0")
+}
+
+// Down and up at once: the last device's process may not have noticed yet that
+// its link is gone, and still answers.
+func TestStartWaitsForPredecessor(t *testing.T) {
+	if !isolated(t) {
+		return
+	}
+	mustStart(t, "wg0")
+	old := deviceProcess(t, "wg0")
+	if err := unix.Kill(old, unix.SIGSTOP); err != nil {
+		t.Fatal(err)
+	}
+	run(t, "ip", "link", "del", "wg0")
+	time.AfterFunc(200*time.Millisecond, func() { _ = unix.Kill(old, unix.SIGCONT) })
+	mustStart(t, "wg0")
+	eventually(t, "one process", 5*time.Second, func() bool { return unix.Kill(old, 0) == unix.ESRCH })
+	run(t, "wg", "set", "wg0", "fwmark", "1")
+}
+
+// When the socket is gone, so are link and port: what the next device needs.
+func TestSocketGoesLast(t *testing.T) {
+	if !isolated(t) {
+		return
+	}
+	for name, end := range map[string]func(){
+		"SIGTERM":      func() { _ = unix.Kill(deviceProcess(t, "wg0"), unix.SIGTERM) },
+		"link deleted": func() { run(t, "ip", "link", "del", "wg0") },
+	} {
+		t.Run(name, func(t *testing.T) {
+			mustStart(t, "wg0")
+			run(t, "wg", "set", "wg0", "listen-port", "5182")
+			run(t, "ip", "link", "set", "wg0", "up")
+			busy := func() bool {
+				c, err := net.ListenPacket("udp", ":5182")
+				if err == nil {
+					c.Close()
+				}
+				return err != nil
+			}
+			eventually(t, "port taken", 5*time.Second, busy)
+			end()
+			if err := starter().Reap(t.Context(), "wg0"); err != nil {
+				t.Fatal(err)
+			}
+			if busy() || linkExists("wg0") {
+				t.Error("the socket is gone, but not the port or the link")
+			}
+		})
+	}
+}
+
+func TestReap(t *testing.T) {
+	if !isolated(t) {
+		return
+	}
+	if err := starter().Reap(t.Context(), "wg0"); err != nil {
+		t.Errorf("with no device: %v", err)
+	}
+	if _, err := os.Lstat(SocketDir); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("the directory of sockets was made: %v", err)
+	}
+	if err := starter().Reap(t.Context(), "../wg0"); !errors.Is(err, unix.EINVAL) {
+		t.Errorf("with a path for a name: %v", err)
+	}
+	mustStart(t, "wg0")
+	if err := unix.Kill(deviceProcess(t, "wg0"), unix.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "link gone", 5*time.Second, func() bool { return !linkExists("wg0") })
+	if err := starter().Reap(t.Context(), "wg0"); err != nil {
+		t.Errorf("after a kill: %v", err)
+	}
+	wantNothing(t, "wg0")
+
+	mustStart(t, "wg0") // and its link isn't gone
+	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancel()
+	if err := starter().Reap(ctx, "wg0"); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("with a device that lives: %v", err)
+	}
+	run(t, "wg", "show", "wg0")
+}
+
+// One that stops in the middle of a request doesn't keep the others out.
+func TestRequestLimit(t *testing.T) {
+	here, there := net.Pipe()
+	defer there.Close()
+	r := &request{Conn: here, limit: 30 * time.Millisecond}
+	go func() {
+		time.Sleep(3 * r.limit) // idle: no limit
+		_, _ = io.WriteString(there, "set=1\n")
+	}()
+	in := bufio.NewReader(r)
+	if line, err := in.ReadString('\n'); err != nil || line != "set=1\n" {
+		t.Fatalf("read %q, %v", line, err)
+	}
+	if _, err := in.ReadString('\n'); !errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Errorf("inside a request: %v, want a time-out", err)
+	}
+	if _, err := r.Write([]byte("errno=0\n\n")); !errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Errorf("writing to one who doesn't read: %v, want a time-out", err)
+	}
+	go func() {
+		time.Sleep(3 * r.limit)
+		_, _ = io.WriteString(there, "get=1\n")
+	}()
+	if line, err := in.ReadString('\n'); err != nil || line != "get=1\n" {
+		t.Errorf("after the answer: read %q, %v", line, err)
+	}
+}
+
+func TestForeground(t *testing.T) {
+	if !isolated(t) {
+		return
+	}
+	cmd := role("foreground", "wg0")
+	var out strings.Builder
+	cmd.Stdout, cmd.Stderr = &out, &out
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "wg show", 5*time.Second, func() bool { return exec.Command("wg", "show", "wg0").Run() == nil })
+	if link := run(t, "ip", "link", "show", "dev", "wg0"); strings.Contains(link, "alias") {
+		t.Errorf("has an alias that wasn't asked for:\n%s", link)
+	}
+	if err := cmd.Process.Signal(unix.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Wait(); err != nil {
+		t.Errorf("ended with %v", err)
+	}
+	if !strings.Contains(out.String(), "DEBUG: (wg0) ") {
+		t.Errorf("log:\n%s", out.String())
+	}
+	wantNothing(t, "wg0")
+}
+
+// Descriptors that aren't what they should be are refused with words.
+func TestServeRefuses(t *testing.T) {
+	if !isolated(t) {
+		return
+	}
+	none := func() int { return 0 }
+	null := func() int {
+		fd, err := unix.Open("/dev/null", unix.O_RDWR, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return fd
+	}
+	tun := func() int {
+		fd, err := makeTUN("wg9", "")
+		if err != nil {
+			t.Fatal(err)
+		}
+		return fd
+	}
+	for _, tt := range []struct {
+		name, says string
+		tun, uapi  func() int
+		ifname     string
+	}{
+		{"not a TUN", "as a TUN", null, none, "wg0"},
+		{"another's TUN", "is the TUN of wg9, not of wg0", tun, none, "wg0"},
+		{"not a socket", "as a UAPI socket", none, null, "wg0"},
+		{"no name", "can't be an interface name", none, none, ""},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			tun := tt.tun()
+			if tun != 0 {
+				defer unix.Close(tun) // refused, it stays ours
+			}
+			if err := Serve(t.Context(), ServeOptions{Interface: tt.ifname, TUN: tun, UAPI: tt.uapi()}); err == nil || !strings.Contains(err.Error(), tt.says) {
+				t.Errorf("got error %v, want one that says %q", err, tt.says)
+			}
+			wantNothing(t, "wg0")
+		})
+	}
+}
+
+// Two devices in two namespaces, joined by a cable: a real handshake, real
+// pings, packets of all sizes.
+func TestPing(t *testing.T) {
+	if !isolated(t, "ping") {
+		return
+	}
+	run(t, "ip", "link", "add", "cable0", "type", "veth", "peer", "name", "cable1")
+	var keys, public [2]string
+	for i := range 2 {
+		ns := fmt.Sprintf("ns%d", i)
+		run(t, "ip", "netns", "add", ns)
+		run(t, "ip", "link", "set", fmt.Sprintf("cable%d", i), "netns", ns)
+		run(t, "ip", "-n", ns, "addr", "add", fmt.Sprintf("192.0.2.%d/24", i+1), "dev", fmt.Sprintf("cable%d", i))
+		run(t, "ip", "-n", ns, "link", "set", fmt.Sprintf("cable%d", i), "up")
+		start := role("start", fmt.Sprintf("wg%d", i))
+		if out, err := exec.Command("ip", append([]string{"netns", "exec", ns}, start.Args...)...).CombinedOutput(); err != nil {
+			t.Fatalf("start in %s: %v\n%s", ns, err, out)
+		}
+		keys[i] = fmt.Sprintf("/run/key%d", i)
+		public[i] = strings.TrimSpace(run(t, "sh", "-c", "umask 077; wg genkey > "+keys[i]+"; wg pubkey < "+keys[i]))
+	}
+	for i := range 2 {
+		ns, wg, other := fmt.Sprintf("ns%d", i), fmt.Sprintf("wg%d", i), 1-i
+		run(t, "wg", "set", wg, "private-key", keys[i], "listen-port", "51820", "peer", public[other],
+			"allowed-ips", fmt.Sprintf("10.0.0.%d/32", other+1), "endpoint", fmt.Sprintf("192.0.2.%d:51820", other+1))
+		run(t, "ip", "-n", ns, "addr", "add", fmt.Sprintf("10.0.0.%d/24", i+1), "dev", wg)
+		run(t, "ip", "-n", ns, "link", "set", wg, "up")
+	}
+	for _, size := range []string{"0", "56", "1392", "8000"} {
+		run(t, "ip", "netns", "exec", "ns0", "ping", "-c", "3", "-i", "0.01", "-W", "5", "-s", size, "10.0.0.2")
+	}
+	if out := run(t, "wg", "show", "wg0", "latest-handshakes"); strings.HasSuffix(out, "\t0\n") {
+		t.Errorf("no handshake: %s", out)
+	}
+}
+
+func BenchmarkStart(b *testing.B) {
+	// A thread of its own in namespaces of its own, never to be used again.
+	runtime.LockOSThread()
+	if err := unix.Unshare(unix.CLONE_NEWNET | unix.CLONE_NEWNS); err != nil {
+		missing(b, "probe: making namespaces: %v", err)
+	}
+	if err := unix.Mount("none", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
+		b.Fatal(err)
+	}
+	if err := unix.Mount("tmpfs", "/run", "tmpfs", 0, ""); err != nil {
+		b.Fatal(err)
+	}
+	s := starter()
+	if err := s.Available(b.Context()); err != nil {
+		missing(b, "probe: %v", err)
+	}
+	for b.Loop() {
+		if err := s.Start(b.Context(), "wg0"); err != nil {
+			b.Fatal(err)
+		}
+		b.StopTimer()
+		if err := netlink.LinkDel(&netlink.Tuntap{LinkAttrs: netlink.LinkAttrs{Name: "wg0"}}); err != nil {
+			b.Fatal(err)
+		}
+		eventually(b, "socket gone", 5*time.Second, func() bool { return !socketExists("wg0") })
+		b.StartTimer()
+	}
+}

@@ -1,0 +1,40 @@
+// SPDX-License-Identifier: MIT
+
+package userspace
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+)
+
+// Reap is for after a link was deleted: it waits until no process serves the
+// interface any more, so that its port is free too, and removes the socket of
+// one that was killed. A process that goes on answering, which then serves a
+// link of that name elsewhere, is unix.EADDRINUSE.
+func (s *Starter) Reap(ctx context.Context, ifname string) error {
+	if err := checkName(ifname); err != nil {
+		return err
+	}
+	path := socketPath(cmp.Or(s.SocketDir, SocketDir), ifname)
+	if err := reap(ctx, path); err != nil {
+		return fmt.Errorf("waiting for the process behind %s: %w", path, err)
+	}
+	return nil
+}
+
+func reap(ctx context.Context, path string) error {
+	if _, err := os.Lstat(path); errors.Is(err, fs.ErrNotExist) {
+		return nil // and no directory is made for the lock
+	}
+	unlock, err := lockSocketDir(ctx, filepath.Dir(path))
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	return clearStale(ctx, path)
+}

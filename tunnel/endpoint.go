@@ -1,0 +1,136 @@
+// SPDX-License-Identifier: MIT
+
+package tunnel
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"sync"
+	"time"
+
+	"github.com/wgctl/wgctl/config"
+)
+
+// A Lookup is how names of endpoints are looked up: with wg's retries
+// (parse_endpoint in its config.c).
+type Lookup struct {
+	Retries int // after the first attempt; negative: for ever
+	// Waiting is told of every attempt that failed for the moment.
+	Waiting func(host, port string, err error, delay time.Duration)
+}
+
+// DefaultRetries is how often wg tries again.
+const DefaultRetries = 15
+
+// maxLookups bounds the look-ups under way at once.
+const maxLookups = 64
+
+// Endpoints resolves the endpoints of all peers, all at once; the result has
+// the order of cfg.Peers, and a peer without an endpoint has an invalid one.
+// The error joins an error per peer, each with its place in the file.
+func (l Lookup) Endpoints(ctx context.Context, names Names, cfg *config.Config) ([]netip.AddrPort, error) {
+	out := make([]netip.AddrPort, len(cfg.Peers))
+	byEndpoint := map[config.Endpoint][]int{}
+	var order []config.Endpoint
+	for i, p := range cfg.Peers {
+		switch a, err := netip.ParseAddr(p.Endpoint.Host); {
+		case p.Endpoint.IsZero():
+		case err == nil && p.Endpoint.Port.Service == "":
+			out[i] = netip.AddrPortFrom(a, p.Endpoint.Port.Number)
+		default:
+			if byEndpoint[p.Endpoint] == nil {
+				order = append(order, p.Endpoint)
+			}
+			byEndpoint[p.Endpoint] = append(byEndpoint[p.Endpoint], i)
+		}
+	}
+	var (
+		wg   sync.WaitGroup
+		sem  = make(chan struct{}, maxLookups)
+		got  = make([]netip.AddrPort, len(order))
+		errs = make([]error, len(order))
+	)
+	for n, e := range order {
+		wg.Go(func() {
+			sem <- struct{}{}
+			defer func() { <-sem }()
+			got[n], errs[n] = l.endpoint(ctx, names, e)
+		})
+	}
+	wg.Wait()
+	var failed []error
+	for n, e := range order {
+		for _, i := range byEndpoint[e] {
+			out[i] = got[n]
+			if errs[n] != nil {
+				failed = append(failed, cfg.Errorf(i, "Endpoint", 0, "%v", errs[n]))
+			}
+		}
+	}
+	return out, errors.Join(failed...)
+}
+
+func (l Lookup) endpoint(ctx context.Context, names Names, e config.Endpoint) (netip.AddrPort, error) {
+	port, err := lookupPort(ctx, names, e.Port)
+	if err != nil {
+		return netip.AddrPort{}, err
+	}
+	if a, err := netip.ParseAddr(e.Host); err == nil {
+		return netip.AddrPortFrom(a, port), nil
+	}
+	delay := time.Second
+	for try := 0; ; try++ {
+		addrs, err := names.LookupHost(ctx, e.Host)
+		if err == nil && len(addrs) > 0 {
+			return netip.AddrPortFrom(addrs[0].Unmap(), port), nil
+		}
+		if err == nil {
+			return netip.AddrPort{}, fmt.Errorf("%s has no address", e.Host)
+		}
+		if ctx.Err() != nil {
+			return netip.AddrPort{}, fmt.Errorf("looking up %s: %w", e.Host, context.Cause(ctx))
+		}
+		if d := (*net.DNSError)(nil); errors.As(err, &d) && d.IsNotFound {
+			return netip.AddrPort{}, fmt.Errorf("no such host: %s", e.Host)
+		}
+		if l.Retries >= 0 && try >= l.Retries {
+			return netip.AddrPort{}, fmt.Errorf("looking up %s: %w", e.Host, err)
+		}
+		if l.Waiting != nil {
+			l.Waiting(e.Host, e.Port.String(), err, delay)
+		}
+		select {
+		case <-ctx.Done():
+		case <-time.After(delay):
+		}
+		delay = min(delay*6/5, 20*time.Second)
+	}
+}
+
+func lookupPort(ctx context.Context, names Names, p config.Port) (uint16, error) {
+	if p.Service == "" {
+		return p.Number, nil
+	}
+	n, err := names.LookupPort(ctx, p.Service)
+	if err != nil {
+		return 0, fmt.Errorf("no such service: %s", p.Service)
+	}
+	return n, nil
+}
+
+// SystemNames looks names up as any program of the host does.
+type SystemNames struct{}
+
+// LookupHost returns the addresses of a name in the order of RFC 6724.
+func (SystemNames) LookupHost(ctx context.Context, name string) ([]netip.Addr, error) {
+	return net.DefaultResolver.LookupNetIP(ctx, "ip", name)
+}
+
+// LookupPort returns the UDP port of a service.
+func (SystemNames) LookupPort(ctx context.Context, service string) (uint16, error) {
+	n, err := net.DefaultResolver.LookupPort(ctx, "udp", service)
+	return uint16(n), err
+}

@@ -1,0 +1,168 @@
+// SPDX-License-Identifier: MIT
+
+package tunnel
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"net/netip"
+	"os"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/wgctl/wgctl/dns"
+	"github.com/wgctl/wgctl/firewall"
+	"github.com/wgctl/wgctl/netlinkx"
+)
+
+// A fakeHost is a whole host in memory. It prints itself as the commands that
+// would make it again.
+type fakeHost struct {
+	*netlinkx.Fake
+	firewalls map[string]firewall.Ruleset
+	resolvers map[string]dns.Settings
+	hooks     []string
+	records   *Records
+
+	calls  int // changes outside the kernel
+	failAt int
+}
+
+var errInjected = errors.New("injected")
+
+// newFakeHost is a host with one network card, its default route, and a few
+// things that are somebody else's.
+func newFakeHost(t *testing.T) *fakeHost {
+	f := netlinkx.NewFake()
+	f.AddLink(netlinkx.Link{Name: "eth0", MTU: 1500, Up: true}, netip.MustParsePrefix("192.0.2.9/24"), netip.MustParsePrefix("2001:db8::9/64"))
+	h := &fakeHost{Fake: f, firewalls: map[string]firewall.Ruleset{}, resolvers: map[string]dns.Settings{}, records: &Records{Dir: memoryDir(t)}}
+	f.OnCall = func(verb string) error { return h.change() }
+	return h
+}
+
+// memoryDir is a folder in memory, as /run is: records are synced to disk.
+func memoryDir(t *testing.T) string {
+	dir, err := os.MkdirTemp("/dev/shm", "wgctl-test-")
+	if err != nil {
+		return t.TempDir()
+	}
+	t.Cleanup(func() { _ = os.RemoveAll(dir) })
+	return dir
+}
+
+func (h *fakeHost) host() *Host {
+	return &Host{
+		Links: h.Fake, Addresses: h.Fake, Routes: h.Fake, Rules: h.Fake, Devices: h.Fake, Sysctls: h.Fake,
+		Firewall: fakeFirewall{h}, DNS: fakeResolver{h}, Userspace: fakeUserspace{h}, Hooks: h,
+		Names: fakeNames{}, Records: h.records,
+	}
+}
+
+// change counts a change, and fails if it is the one that is to fail.
+func (h *fakeHost) change() error {
+	h.calls++
+	if h.calls == h.failAt {
+		h.failAt = 0
+		return errInjected
+	}
+	return nil
+}
+
+// failNext makes the kth change from now fail.
+func (h *fakeHost) failNext(k int) { h.failAt = h.calls + k }
+
+func (h *fakeHost) String() string {
+	var b strings.Builder
+	b.WriteString(h.Fake.String())
+	for _, n := range slices.Sorted(maps.Keys(h.firewalls)) {
+		b.WriteString(h.firewalls[n].Text())
+	}
+	for _, n := range slices.Sorted(maps.Keys(h.resolvers)) {
+		fmt.Fprintf(&b, "resolvconf -a %s %v %v\n", n, h.resolvers[n].Servers, h.resolvers[n].Search)
+	}
+	names, _ := h.records.Names()
+	for _, n := range names {
+		r, _ := h.records.Load(n)
+		fmt.Fprintf(&b, "record %s %s\n", n, r.Phase)
+	}
+	return b.String()
+}
+
+func (h *fakeHost) Run(_ context.Context, hook Hook) error {
+	if err := h.change(); err != nil {
+		return err
+	}
+	h.hooks = append(h.hooks, hook.Phase+": "+hook.Command)
+	return nil
+}
+
+type fakeFirewall struct{ *fakeHost }
+
+func (f fakeFirewall) Installed(_ context.Context, ifname string) (firewall.Installed, error) {
+	r, ok := f.firewalls[ifname]
+	if !ok {
+		return firewall.Installed{}, nil
+	}
+	return firewall.Installed{Digest: r.Digest(), Mark: r.RestoreMark}, nil
+}
+
+func (f fakeFirewall) Apply(_ context.Context, r firewall.Ruleset) error {
+	if err := f.change(); err != nil {
+		return err
+	}
+	if r.Empty() {
+		delete(f.firewalls, r.Interface)
+	} else {
+		f.firewalls[r.Interface] = r
+	}
+	return nil
+}
+
+func (f fakeFirewall) Choose(context.Context, firewall.Ruleset) (string, error) { return "", nil }
+
+type fakeResolver struct{ *fakeHost }
+
+func (f fakeResolver) Installed(_ context.Context, ifname string) (dns.Settings, error) {
+	return f.resolvers[ifname], nil
+}
+
+func (f fakeResolver) Apply(_ context.Context, s dns.Settings) error {
+	if err := f.change(); err != nil {
+		return err
+	}
+	if s.Empty() {
+		delete(f.resolvers, s.Interface)
+	} else {
+		f.resolvers[s.Interface] = s
+	}
+	return nil
+}
+
+func (f fakeResolver) Choose(context.Context, dns.Settings) (string, error) { return "", nil }
+
+type fakeUserspace struct{ *fakeHost }
+
+func (f fakeUserspace) Available(context.Context) error { return nil }
+func (f fakeUserspace) Start(ctx context.Context, ifname string) error {
+	return f.StartUserspace(ctx, ifname)
+}
+func (f fakeUserspace) Reap(context.Context, string) error { return nil }
+
+type fakeNames struct{}
+
+func (fakeNames) LookupHost(_ context.Context, name string) ([]netip.Addr, error) {
+	if name == "peer.example" {
+		return []netip.Addr{netip.MustParseAddr("192.0.2.77")}, nil
+	}
+	return nil, fmt.Errorf("no such host: %s", name)
+}
+
+func (fakeNames) LookupPort(_ context.Context, service string) (uint16, error) {
+	if service == "domain" {
+		return 53, nil
+	}
+	return 0, fmt.Errorf("no such service: %s", service)
+}

@@ -1,0 +1,289 @@
+// SPDX-License-Identifier: MIT
+
+package tunnel
+
+import (
+	"net/netip"
+	"slices"
+
+	"github.com/wgctl/wgctl/dns"
+	"github.com/wgctl/wgctl/firewall"
+	"github.com/wgctl/wgctl/netlinkx"
+	"github.com/wgctl/wgctl/routes"
+)
+
+// Plan returns the steps that lead from what is to what should be. A nil want
+// takes the tunnel down. It is pure, and a tunnel that is as it should be
+// makes an empty plan.
+//
+// Three states meet here: want, have, and what was last applied. What is there
+// but in neither of the others is foreign and left alone.
+func Plan(want *Spec, have *State) []Step {
+	p := planner{want: want, have: have, last: have.Last(), name: have.Name}
+	if p.last == nil {
+		p.last = &Spec{Name: have.Name}
+	}
+	if want == nil {
+		p.down()
+	} else {
+		p.up()
+	}
+	return p.steps
+}
+
+type planner struct {
+	want  *Spec
+	have  *State
+	last  *Spec
+	name  string
+	steps []Step
+}
+
+func (p *planner) add(s ...Step) { p.steps = append(p.steps, s...) }
+
+// up makes the tunnel or changes it. The firewall comes first, because rules
+// are what divert traffic; in each kind, what is new comes before what goes.
+func (p *planner) up() {
+	isNew := p.have.Link == nil
+	p.firewall(p.want.Firewall)
+	if isNew {
+		if p.want.Backend == netlinkx.BackendUserspace {
+			p.add(deviceStart{name: p.name})
+		} else {
+			p.add(linkAdd{name: p.name})
+		}
+		p.hooks("PreUp", p.want.Hooks.Config, p.want.Hooks.PreUp)
+	}
+	p.device(isNew)
+	p.addresses()
+	p.link()
+	p.sysctls(p.want.Sysctls)
+	p.routesAndRules()
+	p.dns(p.want.DNS)
+	p.goneRulesAndRoutes(p.want)
+	p.goneAddresses()
+	p.goneSysctls(p.want.Sysctls)
+	if isNew {
+		p.hooks("PostUp", p.want.Hooks.Config, p.want.Hooks.PostUp)
+	}
+}
+
+// down is the mirror of up. Routes and addresses go with the link; rules
+// don't.
+func (p *planner) down() {
+	p.hooks("PreDown", p.last.Hooks.Config, p.last.Hooks.PreDown)
+	p.dns(dns.Settings{Interface: p.name})
+	p.goneRulesAndRoutes(&Spec{Routes: p.last.Routes})
+	userspace := p.last.Backend == netlinkx.BackendUserspace
+	if l := p.have.Link; l != nil && l.Ours || l == nil && userspace {
+		p.add(linkDel{name: p.name, userspace: userspace})
+	}
+	p.goneSysctls(nil)
+	p.firewall(firewall.Ruleset{Interface: p.name})
+	p.hooks("PostDown", p.last.Hooks.Config, p.last.Hooks.PostDown)
+}
+
+func (p *planner) firewall(next firewall.Ruleset) {
+	if next.Digest() != p.have.Firewall.Digest {
+		prev := p.last.Firewall
+		prev.Interface = p.name
+		p.add(firewallSet{next: next, prev: prev})
+	}
+}
+
+func (p *planner) dns(next dns.Settings) {
+	if !next.Equal(p.have.DNS) && !(next.Empty() && p.have.DNS.Empty()) {
+		prev := p.have.DNS
+		prev.Interface = p.name
+		p.add(dnsSet{next: next, prev: prev})
+	}
+}
+
+func (p *planner) device(isNew bool) {
+	next, prev := deviceChange(p.want.Device, p.have.Device, p.last.Device)
+	if next.PrivateKey == nil && next.ListenPort == nil && next.FwMark == nil && len(next.Peers) == 0 {
+		return
+	}
+	verb := "set"
+	if isNew {
+		verb = "addconf"
+	}
+	p.add(deviceSet{name: p.name, verb: verb, next: next, prev: prev})
+}
+
+func (p *planner) link() {
+	s := linkSet{name: p.name, mtu: p.want.MTU, up: true}
+	if l := p.have.Link; l != nil {
+		if l.Up && l.MTU == s.mtu {
+			return
+		}
+		s.prevMTU, s.prevUp = l.MTU, l.Up
+	}
+	p.add(s)
+}
+
+func (p *planner) sysctls(want []Sysctl) {
+	for _, c := range want {
+		now, ok := p.have.sysctl(c.Key)
+		if !ok {
+			now = c.Previous
+		}
+		if now != c.Value {
+			p.add(sysctlSet{key: c.Key, value: c.Value, previous: now})
+		}
+	}
+}
+
+// goneSysctls puts back what no tunnel needs any more, unless somebody else
+// has changed it meanwhile.
+func (p *planner) goneSysctls(want []Sysctl) {
+	for _, c := range p.last.Sysctls {
+		stays := slices.ContainsFunc(want, func(w Sysctl) bool { return w.Key == c.Key })
+		now, ok := p.have.sysctl(c.Key)
+		if stays || !ok || p.have.held(c.Key) || now != c.Value || c.Previous == c.Value {
+			continue
+		}
+		p.add(sysctlSet{key: c.Key, value: c.Previous, previous: now})
+	}
+}
+
+func (p *planner) routesAndRules() {
+	installed := make(map[routes.Route]bool, len(p.have.Routes))
+	for _, r := range p.have.Routes {
+		if r.Plain {
+			installed[r.Route] = true
+		}
+	}
+	for _, r := range p.want.Routes {
+		if !installed[r] {
+			p.add(routeAdd{link: p.name, route: r})
+		}
+	}
+	ours := p.ourRules()
+	for _, r := range p.want.Rules {
+		if !ours[r] {
+			p.add(ruleAdd{rule: r})
+		}
+	}
+}
+
+// ourRules are those in the kernel that carry our protocol number.
+func (p *planner) ourRules() map[routes.Rule]bool {
+	ours := map[routes.Rule]bool{}
+	for _, r := range p.have.Rules {
+		if r.Plain && r.Protocol == netlinkx.Protocol {
+			ours[r.Rule] = true
+		}
+	}
+	return ours
+}
+
+// goneRulesAndRoutes removes what was last applied and isn't in keep. Rules
+// go first, and of a pair the one that diverts.
+func (p *planner) goneRulesAndRoutes(keep *Spec) {
+	ours := p.ourRules()
+	for _, r := range slices.Backward(p.last.Rules) {
+		if ours[r] && !slices.Contains(keep.Rules, r) {
+			p.add(ruleDel{rule: r})
+		}
+	}
+	kept := make(map[routes.Route]bool, len(keep.Routes))
+	for _, r := range keep.Routes {
+		kept[r] = true
+	}
+	there := map[routes.Route]bool{}
+	for _, r := range p.have.Routes {
+		if r.Plain && r.Protocol == netlinkx.Protocol {
+			there[r.Route] = true
+		}
+	}
+	for _, r := range slices.Backward(p.last.Routes) {
+		if there[r] && !kept[r] {
+			p.add(routeDel{link: p.name, route: r})
+		}
+	}
+}
+
+func (p *planner) addresses() {
+	p.promotion(true)
+	for _, a := range p.want.Addresses {
+		if slices.Contains(p.have.Addresses, a) {
+			continue
+		}
+		// The kernel has an IPv6 address on a link once, whatever its prefix
+		// length (ipv6_chk_addr in ipv6_add_addr): the old one has to go first.
+		for _, old := range p.have.Addresses {
+			if a.Addr().Is6() && old.Addr() == a.Addr() && p.goes(old) {
+				p.add(addressDel{link: p.name, prefix: old})
+			}
+		}
+		p.add(addressAdd{link: p.name, prefix: a})
+	}
+}
+
+// goes reports whether an address was ours and isn't wanted any more.
+func (p *planner) goes(a netip.Prefix) bool {
+	return slices.Contains(p.last.Addresses, a) && slices.Contains(p.have.Addresses, a) && !slices.Contains(p.want.Addresses, a)
+}
+
+// goneAddresses removes what isn't wanted any more.
+func (p *planner) goneAddresses() {
+	for _, a := range p.last.Addresses {
+		succeeded := a.Addr().Is6() && slices.ContainsFunc(p.want.Addresses, func(w netip.Prefix) bool { return w.Addr() == a.Addr() })
+		if p.goes(a) && !succeeded {
+			p.add(addressDel{link: p.name, prefix: a})
+		}
+	}
+	p.promotion(false)
+}
+
+// promotion brackets changes of addresses. Deleting the first IPv4 address of
+// a network takes the others of that network along, unless the link promotes
+// them (__inet_del_ifa): so it is made to, from before the first address comes
+// until the last is gone, which makes it so for the way back too.
+func (p *planner) promotion(on bool) {
+	key := promoteSecondaries(p.name)
+	now, ok := p.have.sysctl(key)
+	if !ok || now == "1" || !slices.ContainsFunc(p.last.Addresses, func(a netip.Prefix) bool {
+		return a.Addr().Is4() && p.goes(a) && p.sharesNetwork(a)
+	}) {
+		return
+	}
+	if on {
+		p.add(sysctlSet{key: key, value: "1", previous: now})
+	} else {
+		p.add(sysctlSet{key: key, value: now, previous: "1"})
+	}
+}
+
+// promoteSecondaries is the parameter of a link that lets another address
+// step in for a deleted one. A link's name may hold dots, hence the slashes.
+func promoteSecondaries(link string) string {
+	return "net/ipv4/conf/" + link + "/promote_secondaries"
+}
+
+func (p *planner) sharesNetwork(a netip.Prefix) bool {
+	same := func(b netip.Prefix) bool { return b != a && b.Masked() == a.Masked() }
+	return slices.ContainsFunc(p.want.Addresses, same) || slices.ContainsFunc(p.have.Addresses, same)
+}
+
+func (p *planner) hooks(phase, config string, commands []string) {
+	if len(commands) == 0 {
+		return
+	}
+	public := map[string]bool{}
+	for _, s := range []*Spec{p.want, p.last} {
+		if s == nil {
+			continue
+		}
+		if s.Device.PublicKey != nil {
+			public[s.Device.PublicKey.String()] = true
+		}
+		for _, peer := range s.Device.Peers {
+			public[peer.PublicKey.String()] = true
+		}
+	}
+	for _, c := range commands {
+		p.add(hookRun{hook: Hook{Phase: phase, Command: c, Interface: p.name, Config: config}, text: maskKeys(c, public)})
+	}
+}

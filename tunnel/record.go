@@ -1,0 +1,214 @@
+// SPDX-License-Identifier: MIT
+
+package tunnel
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/google/renameio/v2"
+	"github.com/wgctl/wgctl/routes"
+	"golang.org/x/sys/unix"
+)
+
+// A Phase says how far a run got.
+type Phase string
+
+// The phases. A record with another phase than PhaseUp, under a lock that
+// nobody holds, is that of a run that was killed.
+const (
+	PhaseChanging Phase = "changing" // up or reload
+	PhaseUp       Phase = "up"
+	PhaseDown     Phase = "down"
+)
+
+// recordVersion is that of the format; records of another version count as
+// lost, and what they described is found by its marks.
+const recordVersion = 1
+
+// A Record is the little about a tunnel that can't be observed.
+type Record struct {
+	Version   int    `json:"version"`
+	Phase     Phase  `json:"phase"`
+	Config    string `json:"config"` // absolute path
+	Digest    string `json:"config_digest"`
+	Spec      *Spec  `json:"spec"`                // last applied, or being applied
+	Before    *Spec  `json:"before,omitempty"`    // while changing: what was applied before
+	Releasing bool   `json:"releasing,omitempty"` // going down: claims nothing shared any more
+}
+
+// Records are the records and locks of the tunnels of one network namespace.
+type Records struct{ Dir string }
+
+// RunDir is where records live: /run/wgctl for the namespace that the host's
+// first process is in, a folder below it, by the namespace's inode number,
+// for any other.
+func RunDir() string {
+	const dir = "/run/wgctl"
+	var own, first unix.Stat_t
+	if unix.Stat("/proc/self/ns/net", &own) != nil || unix.Stat("/proc/1/ns/net", &first) != nil || own.Ino == first.Ino {
+		return dir
+	}
+	return filepath.Join(dir, "netns", fmt.Sprint(own.Ino))
+}
+
+func (rs *Records) path(name string) string { return filepath.Join(rs.Dir, name+".json") }
+
+// load returns the record of a tunnel (nil if there is none that can be
+// understood) and those of all others.
+func (rs *Records) load(name string) (own *Record, others []*Record, err error) {
+	names, err := rs.Names()
+	if err != nil {
+		return nil, nil, err
+	}
+	for _, n := range names {
+		r, err := rs.Load(n)
+		switch {
+		case err != nil:
+			return nil, nil, err
+		case r == nil:
+		case n == name:
+			own = r
+		default:
+			others = append(others, r)
+		}
+	}
+	return own, others, nil
+}
+
+// Names returns the names of the tunnels that have a record, sorted.
+func (rs *Records) Names() ([]string, error) {
+	entries, err := os.ReadDir(rs.Dir)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("reading records: %w", err)
+	}
+	var names []string
+	for _, e := range entries {
+		if n, ok := strings.CutSuffix(e.Name(), ".json"); ok && e.Type().IsRegular() {
+			names = append(names, n)
+		}
+	}
+	return names, nil
+}
+
+// Load reads one record. A record that is missing, cut short or garbage is
+// nil without an error: what it described is then found by its marks.
+func (rs *Records) Load(name string) (*Record, error) {
+	b, err := os.ReadFile(rs.path(name))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("reading record of %s: %w", name, err)
+	}
+	var r Record
+	d := json.NewDecoder(bytes.NewReader(b))
+	if d.Decode(&r) != nil || r.Version != recordVersion || r.Spec == nil || r.Spec.Name != name {
+		return nil, nil
+	}
+	return &r, nil
+}
+
+// Save writes the record whole, before what it describes is done.
+func (rs *Records) Save(r *Record) error {
+	r.Version = recordVersion
+	if err := os.MkdirAll(rs.Dir, 0o700); err != nil {
+		return fmt.Errorf("making the record's folder: %w", err)
+	}
+	b, err := json.Marshal(r)
+	if err != nil {
+		return fmt.Errorf("writing record of %s: %w", r.Spec.Name, err)
+	}
+	if err := renameio.WriteFile(rs.path(r.Spec.Name), b, 0o600, renameio.WithTempDir(rs.Dir), renameio.IgnoreUmask()); err != nil {
+		return fmt.Errorf("writing record of %s: %w", r.Spec.Name, err)
+	}
+	return nil
+}
+
+// Remove forgets a tunnel.
+func (rs *Records) Remove(name string) error {
+	if err := os.Remove(rs.path(name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("removing record of %s: %w", name, err)
+	}
+	return nil
+}
+
+// Lock takes the lock of one tunnel and waits for whoever has it; waiting is
+// called once with that process's number if it takes long.
+func (rs *Records) Lock(ctx context.Context, name string, waiting func(pid string)) (unlock func(), err error) {
+	return rs.lock(ctx, name+".lock", waiting)
+}
+
+// LockHost takes the lock under which tables, marks and priorities are chosen
+// and shared sysctls change hands. It is held for moments only.
+func (rs *Records) LockHost(ctx context.Context) (unlock func(), err error) {
+	return rs.lock(ctx, ".host.lock", func(string) {})
+}
+
+func (rs *Records) lock(ctx context.Context, name string, waiting func(pid string)) (func(), error) {
+	if err := os.MkdirAll(rs.Dir, 0o700); err != nil {
+		return nil, fmt.Errorf("making the folder of locks: %w", err)
+	}
+	path := filepath.Join(rs.Dir, name)
+	start, told := time.Now(), false
+	for {
+		f, err := tryLock(path)
+		if err == nil {
+			return func() {
+				_ = os.Remove(path) // while it is still ours: see tryLock
+				_ = f.Close()
+			}, nil
+		}
+		if !errors.Is(err, unix.EWOULDBLOCK) {
+			return nil, fmt.Errorf("locking %s: %w", path, err)
+		}
+		if !told && time.Since(start) > time.Second {
+			told = true
+			pid, _ := os.ReadFile(path)
+			waiting(strings.TrimSpace(string(pid)))
+		}
+		select {
+		case <-ctx.Done():
+			return nil, fmt.Errorf("waiting for the lock %s: %w", path, context.Cause(ctx))
+		case <-time.After(5 * time.Millisecond):
+		}
+	}
+}
+
+// tryLock opens and locks the file. A holder removes its file before it lets
+// go, so a lock counts only if the file is still the one at that path.
+func tryLock(path string) (*os.File, error) {
+	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
+		_ = f.Close()
+		return nil, err
+	}
+	here, err1 := f.Stat()
+	there, err2 := os.Stat(path)
+	if err1 != nil || err2 != nil || !os.SameFile(here, there) {
+		_ = f.Close()
+		return nil, unix.EWOULDBLOCK
+	}
+	_ = f.Truncate(0)
+	_, _ = fmt.Fprintln(f, os.Getpid())
+	return f, nil
+}
+
+// rules returns those that the record claims.
+func (r *Record) rules() []routes.Rule {
+	if r.Spec == nil {
+		return nil
+	}
+	return r.Spec.Rules
+}

@@ -1,0 +1,240 @@
+// SPDX-License-Identifier: MIT
+
+package tunnel
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"os"
+
+	"github.com/wgctl/wgctl/dns"
+	"github.com/wgctl/wgctl/firewall"
+	"github.com/wgctl/wgctl/netlinkx"
+	"github.com/wgctl/wgctl/routes"
+)
+
+// A State is what the host looks like as far as one tunnel is concerned, and
+// what was last applied there.
+type State struct {
+	Name      string
+	Link      *Link // nil: there is no link of that name
+	Device    netlinkx.Device
+	Addresses []netip.Prefix // those that people or programs added
+	Routes    []netlinkx.InstalledRoute
+	Rules     []netlinkx.InstalledRule // of the whole host
+	Firewall  firewall.Installed
+	DNS       dns.Settings
+	Sysctls   []Setting // of the keys that were last applied, and those asked for
+	Record    *Record   // nil: none, or not readable
+	Others    []*Record // of the other tunnels of the namespace
+}
+
+// A Setting is the value that a kernel parameter has.
+type Setting struct{ Key, Value string }
+
+// A Link is the tunnel's interface.
+type Link struct {
+	Ours    bool // carries our alias
+	Kind    string
+	Backend netlinkx.Backend // "" if it is no WireGuard device
+	MTU     int
+	Up      bool
+}
+
+// Up reports whether a whole tunnel of ours stands there.
+func (s *State) Up() bool {
+	return s.Link != nil && s.Link.Ours && s.Link.Backend != "" && s.Record != nil && s.Record.Phase == PhaseUp
+}
+
+// Foreign reports whether the link exists and was not made by wgctl.
+func (s *State) Foreign() bool { return s.Link != nil && !s.Link.Ours }
+
+// Leftover reports whether something of ours stands there that is no whole
+// tunnel: a run that was killed, a link that somebody deleted, a userspace
+// device that died.
+func (s *State) Leftover() bool {
+	if s.Up() {
+		return false
+	}
+	if s.Foreign() {
+		return s.Record != nil
+	}
+	return s.Link != nil || s.Record != nil || s.Firewall.Digest != "" || !s.DNS.Empty()
+}
+
+// Cleared returns the state as it will be when what is left was taken away.
+func (s *State) Cleared() *State {
+	ours := map[routes.Rule]bool{}
+	if last := s.Last(); last != nil {
+		for _, r := range last.Rules {
+			ours[r] = true
+		}
+	}
+	c := &State{Name: s.Name, Others: s.Others, Sysctls: s.Sysctls}
+	for _, r := range s.Rules {
+		if r.Protocol != netlinkx.Protocol || !ours[r.Rule] {
+			c.Rules = append(c.Rules, r)
+		}
+	}
+	return c
+}
+
+// Last is the Spec that was last applied, or what our marks in the kernel tell
+// of it where the record is lost; nil if there is nothing.
+func (s *State) Last() *Spec {
+	if s.Record != nil && s.Record.Spec != nil {
+		return s.Record.Spec.with(s.Record.Before)
+	}
+	if s.Foreign() || s.Link == nil && s.Firewall.Digest == "" && s.DNS.Empty() {
+		return nil
+	}
+	return s.inferred()
+}
+
+// Observe reads the host. It changes nothing.
+func Observe(ctx context.Context, h *Host, name string, sysctls ...string) (*State, error) {
+	s := &State{Name: name}
+	var err error
+	if s.Record, s.Others, err = h.Records.load(name); err != nil {
+		return nil, err
+	}
+	if err := s.observeLink(ctx, h); err != nil {
+		return nil, err
+	}
+	if s.Rules, err = h.Rules.Rules(ctx); err != nil {
+		return nil, fmt.Errorf("reading policy rules: %w", err)
+	}
+	if s.Firewall, err = h.Firewall.Installed(ctx, name); err != nil {
+		return nil, fmt.Errorf("reading firewall rules of %s: %w", name, err)
+	}
+	if s.DNS, err = h.DNS.Installed(ctx, name); err != nil {
+		return nil, fmt.Errorf("reading nameservers of %s: %w", name, err)
+	}
+	return s, s.observeSysctls(ctx, h, sysctls)
+}
+
+func (s *State) observeLink(ctx context.Context, h *Host) error {
+	link, err := h.Links.Link(ctx, s.Name)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("reading link %s: %w", s.Name, err)
+	}
+	s.Link = &Link{Ours: link.Alias == netlinkx.Alias, Kind: link.Kind, MTU: link.MTU, Up: link.Up}
+	s.Device, err = h.Devices.Device(ctx, s.Name)
+	switch {
+	case err == nil:
+		s.Link.Backend = s.Device.Backend
+	case !errors.Is(err, os.ErrNotExist):
+		return fmt.Errorf("reading device %s: %w", s.Name, err)
+	}
+	addresses, err := h.Addresses.Addresses(ctx, s.Name)
+	if err != nil {
+		return fmt.Errorf("reading addresses of %s: %w", s.Name, err)
+	}
+	for _, a := range addresses {
+		if !a.KernelMade {
+			s.Addresses = append(s.Addresses, a.Prefix)
+		}
+	}
+	if s.Routes, err = h.Routes.Routes(ctx, s.Name); err != nil {
+		return fmt.Errorf("reading routes of %s: %w", s.Name, err)
+	}
+	return nil
+}
+
+func (s *State) observeSysctls(ctx context.Context, h *Host, keys []string) error {
+	if s.Link != nil {
+		keys = append(keys, promoteSecondaries(s.Name))
+	}
+	if s.Record != nil && s.Record.Spec != nil {
+		for _, c := range s.Last().Sysctls {
+			keys = append(keys, c.Key)
+		}
+	}
+	seen := map[string]bool{}
+	for _, key := range keys {
+		if seen[key] {
+			continue
+		}
+		seen[key] = true
+		v, err := h.Sysctls.Sysctl(ctx, key)
+		if errors.Is(err, os.ErrNotExist) {
+			continue
+		}
+		if err != nil {
+			return fmt.Errorf("reading sysctl %s: %w", key, err)
+		}
+		s.Sysctls = append(s.Sysctls, Setting{key, v})
+	}
+	return nil
+}
+
+// sysctl returns the value that was observed for key.
+func (s *State) sysctl(key string) (string, bool) {
+	for _, c := range s.Sysctls {
+		if c.Key == key {
+			return c.Value, true
+		}
+	}
+	return "", false
+}
+
+// held reports whether another tunnel needs the parameter too.
+func (s *State) held(key string) bool {
+	for _, r := range s.Others {
+		if r.Spec == nil || r.Releasing {
+			continue
+		}
+		for _, c := range r.Spec.Sysctls {
+			if c.Key == key {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// inferred puts a Spec together from the marks that we leave in the kernel:
+// enough for down to find what to undo.
+func (s *State) inferred() *Spec {
+	spec := &Spec{Name: s.Name, Backend: s.Device.Backend, Addresses: s.Addresses, DNS: s.DNS}
+	if s.Link != nil {
+		spec.MTU = s.Link.MTU
+	}
+	spec.Firewall = firewall.Ruleset{Interface: s.Name}
+	for _, r := range s.Routes {
+		if r.Protocol == netlinkx.Protocol {
+			spec.Routes = append(spec.Routes, r.Route)
+		}
+	}
+	mark := s.Device.FwMark
+	if mark == 0 {
+		mark = s.Firewall.Mark
+	}
+	if mark == 0 {
+		return spec
+	}
+	claimed := map[uint32]bool{}
+	for _, o := range s.Others {
+		for _, r := range o.rules() {
+			claimed[r.Priority] = true
+		}
+	}
+	for _, r := range s.Rules {
+		if r.Protocol != netlinkx.Protocol || !r.Invert || r.Mark != mark || claimed[r.Priority] {
+			continue
+		}
+		// The rule that suppresses defaults stands right above its companion.
+		for _, c := range s.Rules {
+			if c.Protocol == netlinkx.Protocol && c.Family == r.Family && c.Suppress && c.Priority+1 == r.Priority {
+				spec.Rules = append(spec.Rules, c.Rule)
+			}
+		}
+		spec.Rules = append(spec.Rules, r.Rule)
+	}
+	return spec
+}

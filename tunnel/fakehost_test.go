@@ -149,7 +149,8 @@ func (f fakeUserspace) Available(context.Context) error { return nil }
 func (f fakeUserspace) Start(ctx context.Context, ifname string) error {
 	return f.StartUserspace(ctx, ifname)
 }
-func (f fakeUserspace) Reap(context.Context, string) error { return nil }
+func (f fakeUserspace) Reap(context.Context, string) error          { return nil }
+func (f fakeUserspace) Stale(context.Context, string) (bool, error) { return false, nil }
 
 type fakeNames struct{}
 

@@ -62,6 +62,8 @@ type Userspace interface {
 	// Reap waits until nobody serves the device any more, once its link is
 	// gone, and removes the socket if it was left behind.
 	Reap(ctx context.Context, ifname string) error
+	// Stale reports whether a socket was left behind: nobody answers on it.
+	Stale(ctx context.Context, ifname string) (bool, error)
 }
 
 // A HookRunner runs one hook of a config file to its end.

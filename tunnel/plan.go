@@ -75,8 +75,11 @@ func (p *planner) down() {
 	p.dns(dns.Settings{Interface: p.name})
 	p.goneRulesAndRoutes(&Spec{Routes: p.last.Routes})
 	userspace := p.last.Backend == netlinkx.BackendUserspace
-	if l := p.have.Link; l != nil && l.Ours || l == nil && userspace {
+	switch l := p.have.Link; {
+	case l != nil && l.Ours:
 		p.add(linkDel{name: p.name, userspace: userspace})
+	case l == nil && userspace && p.have.Stale:
+		p.add(socketDel{name: p.name})
 	}
 	p.goneSysctls(nil)
 	p.firewall(firewall.Ruleset{Interface: p.name})

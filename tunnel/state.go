@@ -21,6 +21,7 @@ type State struct {
 	Name      string
 	Link      *Link // nil: there is no link of that name
 	Device    netlinkx.Device
+	Stale     bool           // the socket of a dead embedded device is there
 	Addresses []netip.Prefix // those that people or programs added
 	Routes    []netlinkx.InstalledRoute
 	Rules     []netlinkx.InstalledRule // of the whole host
@@ -118,6 +119,9 @@ func Observe(ctx context.Context, h *Host, name string, sysctls ...string) (*Sta
 func (s *State) observeLink(ctx context.Context, h *Host) error {
 	link, err := h.Links.Link(ctx, s.Name)
 	if errors.Is(err, os.ErrNotExist) {
+		if s.Stale, err = h.Userspace.Stale(ctx, s.Name); err != nil {
+			return fmt.Errorf("reading the UAPI socket of %s: %w", s.Name, err)
+		}
 		return nil
 	}
 	if err != nil {

@@ -48,6 +48,10 @@ type (
 		name      string
 		userspace bool
 	}
+	socketDel struct {
+		whole
+		name string
+	}
 	linkSet struct {
 		whole
 		name         string
@@ -130,6 +134,10 @@ func (s linkDel) Do(ctx context.Context, h *Host) error {
 }
 func (s linkDel) Undo() Step     { return nil }
 func (s linkDel) String() string { return "ip link delete dev " + s.name }
+
+func (s socketDel) Do(ctx context.Context, h *Host) error { return h.Userspace.Reap(ctx, s.name) }
+func (s socketDel) Undo() Step                            { return nil }
+func (s socketDel) String() string                        { return "rm -f /run/wireguard/" + s.name + ".sock" }
 
 func (s linkSet) Do(ctx context.Context, h *Host) error {
 	return h.Links.LinkSet(ctx, s.name, s.mtu, s.up)

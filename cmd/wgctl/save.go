@@ -35,6 +35,9 @@ func saved(s *tunnel.State) config.Saved {
 	d := s.Device
 	key := config.Secret(d.PrivateKey)
 	out := config.Saved{ListenPort: d.ListenPort, FwMark: d.FwMark, MTU: s.Link.MTU, Addresses: s.Addresses}
+	if s.Last().MarkChosen {
+		out.FwMark = 0 // the choice of this once
+	}
 	if !s.DNS.Empty() {
 		out.DNS = s.DNS.Servers
 	}

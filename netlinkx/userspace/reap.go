@@ -38,3 +38,20 @@ func reap(ctx context.Context, path string) error {
 	defer unlock()
 	return clearStale(ctx, path)
 }
+
+// Stale reports whether there is a UAPI socket of that name on which nobody
+// answers.
+func (s *Starter) Stale(ctx context.Context, ifname string) (bool, error) {
+	if err := checkName(ifname); err != nil {
+		return false, err
+	}
+	path := socketPath(cmp.Or(s.SocketDir, SocketDir), ifname)
+	if _, err := socketAt(path); err != nil {
+		return false, nil // nothing, or nothing of ours
+	}
+	alive, err := answers(path)
+	if err != nil {
+		return false, fmt.Errorf("asking %s: %w", path, err)
+	}
+	return !alive, ctx.Err()
+}

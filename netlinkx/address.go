@@ -60,7 +60,7 @@ func kernelMade(p netip.Prefix, protocol int, kind string) bool {
 // that the link has already is unix.EEXIST; where IPv6 is disabled, an IPv6
 // one is unix.EACCES.
 func (k *Kernel) AddressAdd(ctx context.Context, link string, p netip.Prefix) error {
-	l, err := k.Link(ctx, link)
+	index, err := k.index(ctx, link)
 	if err != nil {
 		return err
 	}
@@ -70,7 +70,7 @@ func (k *Kernel) AddressAdd(ctx context.Context, link string, p netip.Prefix) er
 	if p.Addr().Is4() && p.Addr().IsLoopback() {
 		a.Scope = unix.RT_SCOPE_HOST // as ip(8) chooses it
 	}
-	return missing(k.handle.AddrAdd(ref(l.Index), a), unix.ENODEV)
+	return missing(k.handle.AddrAdd(ref(index), a), unix.ENODEV)
 }
 
 // AddressDel removes the address; one that isn't there is unix.EADDRNOTAVAIL
@@ -78,13 +78,13 @@ func (k *Kernel) AddressAdd(ctx context.Context, link string, p netip.Prefix) er
 // other IPv4 addresses of the same subnet along with the first of them; and
 // with a link's last IPv4 address all its IPv4 routes go.
 func (k *Kernel) AddressDel(ctx context.Context, link string, p netip.Prefix) error {
-	l, err := k.Link(ctx, link)
+	index, err := k.index(ctx, link)
 	if err != nil {
 		return err
 	}
 	a := addrOf(p)
 	a.Broadcast = net.IPv4zero
-	return missing(k.handle.AddrDel(ref(l.Index), a), unix.ENODEV, unix.EADDRNOTAVAIL)
+	return missing(k.handle.AddrDel(ref(index), a), unix.ENODEV, unix.EADDRNOTAVAIL)
 }
 
 func addrOf(p netip.Prefix) *netlink.Addr { return &netlink.Addr{IPNet: ipNetOf(p)} }

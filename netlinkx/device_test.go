@@ -316,6 +316,13 @@ func TestEndpointWithZone(t *testing.T) {
 	if err != nil || len(d.Peers) != 1 || d.Peers[0].Endpoint != want {
 		t.Errorf("got %+v, %v", d.Peers, err)
 	}
+	if d.Backend == BackendKernel {
+		c.Peers[0].Endpoint = netip.MustParseAddrPort("[fe80::1%t9]:51820")
+		if err := k.Configure(t.Context(), "wg0", c); err == nil || !strings.Contains(err.Error(), "t9") {
+			t.Errorf("a zone that doesn't exist: %v", err)
+		}
+	}
+	t.Logf("backend %s", d.Backend)
 }
 
 func TestSockaddr(t *testing.T) {

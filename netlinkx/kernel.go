@@ -25,6 +25,7 @@ type Kernel struct {
 	ns      netns.NsHandle
 	handle  *netlink.Handle
 	sockets map[int]*nl.SocketHandle // for the requests that handle can't make
+	ctl     *os.File                 // a socket for ioctl(2)
 	uapiDir string
 
 	mu sync.Mutex
@@ -82,6 +83,11 @@ func newKernel(ns netns.NsHandle) (*Kernel, error) {
 			return err
 		}
 		k.sockets = map[int]*nl.SocketHandle{unix.NETLINK_ROUTE: {Socket: s}}
+		fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
+		if err != nil {
+			return err
+		}
+		k.ctl = os.NewFile(uintptr(fd), "ioctl socket")
 		return nil
 	})
 	if err != nil {
@@ -98,6 +104,9 @@ func (k *Kernel) Close() error {
 	}
 	for _, s := range k.sockets {
 		errs = append(errs, s.Close())
+	}
+	if k.ctl != nil {
+		errs = append(errs, k.ctl.Close())
 	}
 	k.mu.Lock()
 	defer k.mu.Unlock()

@@ -13,6 +13,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netlink/nl"
@@ -162,6 +163,18 @@ func TestLinkAddWhereTheKernelHasNoWireGuard(t *testing.T) {
 	}
 }
 
+// MTU and flag go in one message: a bad MTU leaves the link down.
+func TestLinkSetIsOneMessage(t *testing.T) {
+	k := newNamespace(t)
+	newTUN(t, k, "t0")
+	if err := k.LinkSet(t.Context(), "t0", 1<<20, true); !errors.Is(err, unix.EINVAL) {
+		t.Errorf("an MTU of a megabyte: %v", err)
+	}
+	if l, err := k.Link(t.Context(), "t0"); err != nil || l.Up || l.MTU != 1500 {
+		t.Errorf("then the link is %+v, %v", l, err)
+	}
+}
+
 func TestAlternativeNamesAreNotNames(t *testing.T) {
 	k := newNamespace(t)
 	ip(t, k, "link add dev br0 type bridge")
@@ -185,7 +198,13 @@ func TestAddressesAsIPShowsThem(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+	// The kernel's worker takes the tentative flag away at once where a link has no
+	// neighbours to ask; asking them takes a second and more.
 	out := ip(t, k, "address show dev t0")
+	for wait := 0; strings.Contains(out, "tentative") && wait < 50; wait++ {
+		time.Sleep(10 * time.Millisecond)
+		out = ip(t, k, "address show dev t0")
+	}
 	for _, want := range []string{"inet 10.8.0.1/24 scope global t0", "inet6 fd00:8::1/64 scope global"} {
 		if !strings.Contains(out, want) {
 			t.Errorf("no %q in %s", want, out)

@@ -140,7 +140,7 @@ type Device struct {
 type Peer struct {
 	PublicKey           Key
 	PresharedKey        Secret         // zero: none
-	Endpoint            netip.AddrPort // invalid: none; with its zone on the userspace backend
+	Endpoint            netip.AddrPort // invalid: none; with its zone, on either backend
 	AllowedIPs          []netip.Prefix // masked, in the device's own order
 	PersistentKeepalive uint16         // seconds; 0: off
 	LatestHandshake     time.Time      // zero: never

@@ -22,18 +22,18 @@ var bothFamilies = [...]int{netlink.FAMILY_V4, netlink.FAMILY_V6}
 // Routes returns the routes through the link, one of several next hops
 // included, of all tables but the local one.
 func (k *Kernel) Routes(ctx context.Context, link string) ([]InstalledRoute, error) {
-	l, err := k.Link(ctx, link)
+	index, err := k.index(ctx, link)
 	if err != nil {
 		return nil, err
 	}
 	var out []InstalledRoute
 	for _, family := range bothFamilies {
-		list, err := k.routeList(ctx, family, netlink.Route{LinkIndex: l.Index})
+		list, err := k.routeList(ctx, family, netlink.Route{LinkIndex: index})
 		if err != nil {
 			return nil, missing(err, unix.ENODEV)
 		}
 		for _, r := range list {
-			if !through(r, l.Index) || r.Table == unix.RT_TABLE_LOCAL {
+			if !through(r, index) || r.Table == unix.RT_TABLE_LOCAL {
 				continue
 			}
 			if ir, ok := installedRoute(r); ok {
@@ -101,11 +101,11 @@ func plainRoute(r netlink.Route) bool {
 // the place (prefix, table, metric) is taken, it is unix.EEXIST, and if the link
 // is down, unix.ENETDOWN.
 func (k *Kernel) RouteAdd(ctx context.Context, link string, r routes.Route) error {
-	l, err := k.Link(ctx, link)
+	index, err := k.index(ctx, link)
 	if err != nil {
 		return err
 	}
-	return missing(k.handle.RouteAdd(ourRoute(l.Index, r)), unix.ENODEV)
+	return missing(k.handle.RouteAdd(ourRoute(index, r)), unix.ENODEV)
 }
 
 // RouteDel removes our route through the link; another's, or none, is
@@ -114,11 +114,11 @@ func (k *Kernel) RouteAdd(ctx context.Context, link string, r routes.Route) erro
 // Of an IPv4 route the kernel can't be told to take metric 0 and no other: where
 // we have the same route with several metrics, 0 removes the lowest.
 func (k *Kernel) RouteDel(ctx context.Context, link string, r routes.Route) error {
-	l, err := k.Link(ctx, link)
+	index, err := k.index(ctx, link)
 	if err != nil {
 		return err
 	}
-	return missing(k.handle.RouteDel(ourRoute(l.Index, r)), unix.ESRCH, unix.ENODEV)
+	return missing(k.handle.RouteDel(ourRoute(index, r)), unix.ESRCH, unix.ENODEV)
 }
 
 // ourRoute is r as a message says it. IPv4 routes without a gateway have scope

@@ -19,7 +19,7 @@ const undoTimeout = 60 * time.Second
 
 // A StepError says which step failed and what that left.
 type StepError struct {
-	Step Step
+	Step Step // nil: the look at the host after all steps
 	Err  error
 	// Left are the errors of undoing: with any, the host isn't as it was.
 	Left []error
@@ -29,8 +29,11 @@ type StepError struct {
 
 // Error returns "ip route add 10.0.0.0/8 dev wg0: file exists".
 func (e *StepError) Error() string {
-	if h, ok := e.Step.(hookRun); ok {
-		return fmt.Sprintf("running %s hook: %v", h.hook.Phase, e.Err)
+	switch s := e.Step.(type) {
+	case nil:
+		return e.Err.Error()
+	case hookRun:
+		return fmt.Sprintf("running %s hook: %v", s.hook.Phase, e.Err)
 	}
 	return fmt.Sprintf("%s: %v", e.Step, e.Err)
 }

@@ -17,6 +17,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// HookVariable is in the environment of hooks: the interface whose lock is
+// held while they run.
+const HookVariable = "WGCTL_HOOK"
+
 // A Hook is one shell command of a file, at one of four moments.
 type Hook struct {
 	Phase     string // "PreUp", "PostUp", "PreDown" or "PostDown"
@@ -86,6 +90,7 @@ func (s *Shell) Run(ctx context.Context, h Hook) error {
 	cmd := exec.CommandContext(ctx, s.path, "-c", preamble, "wg-quick", h.Interface, h.Config)
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = s.Stdin, s.Stdout, s.Stderr
 	cmd.ExtraFiles = []*os.File{r}
+	cmd.Env = append(os.Environ(), HookVariable+"="+h.Interface)
 	cmd.Cancel = func() error { return unix.Kill(-cmd.Process.Pid, unix.SIGTERM) }
 	cmd.WaitDelay = 2 * time.Second
 	restore := s.group(cmd)

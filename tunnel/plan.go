@@ -41,11 +41,18 @@ type planner struct {
 
 func (p *planner) add(s ...Step) { p.steps = append(p.steps, s...) }
 
-// up makes the tunnel or changes it. The firewall comes first, because rules
-// are what divert traffic; in each kind, what is new comes before what goes.
+// up makes the tunnel or changes it. The firewall comes first and goes last,
+// because rules are what divert traffic; in each kind, what is new comes before
+// what goes. But where no default route is wanted any more its rules go before
+// the mark does: without the mark they would lead the tunnel into itself.
 func (p *planner) up() {
 	isNew := p.have.Link == nil
-	p.firewall(p.want.Firewall)
+	if !p.want.Firewall.Empty() {
+		p.firewall(p.want.Firewall)
+	}
+	if !p.want.takesDefault() {
+		p.goneRules(nil)
+	}
 	if isNew {
 		if p.want.Backend == netlinkx.BackendUserspace {
 			p.add(deviceStart{name: p.name})
@@ -60,9 +67,15 @@ func (p *planner) up() {
 	p.sysctls(p.want.Sysctls)
 	p.routesAndRules()
 	p.dns(p.want.DNS)
-	p.goneRulesAndRoutes(p.want)
+	if p.want.takesDefault() {
+		p.goneRules(p.want.Rules)
+	}
+	p.goneRoutes(p.want.Routes)
 	p.goneAddresses()
 	p.goneSysctls(p.want.Sysctls)
+	if p.want.Firewall.Empty() {
+		p.firewall(p.want.Firewall)
+	}
 	if isNew {
 		p.hooks("PostUp", p.want.Hooks.Config, p.want.Hooks.PostUp)
 	}
@@ -73,7 +86,7 @@ func (p *planner) up() {
 func (p *planner) down() {
 	p.hooks("PreDown", p.last.Hooks.Config, p.last.Hooks.PreDown)
 	p.dns(dns.Settings{Interface: p.name})
-	p.goneRulesAndRoutes(&Spec{Routes: p.last.Routes})
+	p.goneRules(nil)
 	userspace := p.last.Backend == netlinkx.BackendUserspace
 	switch l := p.have.Link; {
 	case l != nil && l.Ours:
@@ -181,17 +194,21 @@ func (p *planner) ourRules() map[routes.Rule]bool {
 	return ours
 }
 
-// goneRulesAndRoutes removes what was last applied and isn't in keep. Rules
-// go first, and of a pair the one that diverts.
-func (p *planner) goneRulesAndRoutes(keep *Spec) {
+// goneRules removes those that were last applied and aren't to be kept, and of
+// a pair first the one that diverts.
+func (p *planner) goneRules(keep []routes.Rule) {
 	ours := p.ourRules()
 	for _, r := range slices.Backward(p.last.Rules) {
-		if ours[r] && !slices.Contains(keep.Rules, r) {
+		if ours[r] && !slices.Contains(keep, r) {
 			p.add(ruleDel{rule: r})
 		}
 	}
-	kept := make(map[routes.Route]bool, len(keep.Routes))
-	for _, r := range keep.Routes {
+}
+
+// goneRoutes removes those that were last applied and aren't to be kept.
+func (p *planner) goneRoutes(keep []routes.Route) {
+	kept := make(map[routes.Route]bool, len(keep))
+	for _, r := range keep {
 		kept[r] = true
 	}
 	there := map[routes.Route]bool{}

@@ -92,25 +92,35 @@ func (r *resolver) backend(ctx context.Context, forced config.Backend) error {
 	return nil
 }
 
-// ipv6 refuses IPv6 addresses where the kernel would, before anything is done.
+// ipv6 refuses what needs IPv6 where the kernel would, before anything is
+// done: each place in the file by itself.
 func (r *resolver) ipv6(ctx context.Context) error {
-	const key = "net.ipv6.conf.default.disable_ipv6"
-	for i, a := range r.cfg.Interface.Addresses {
-		if a.Addr().Is4() {
-			continue
-		}
-		v, err := r.h.Sysctls.Sysctl(ctx, key)
-		switch {
-		case errors.Is(err, os.ErrNotExist):
-			return r.cfg.Errorf(config.InInterface, "Address", i, "%s is an IPv6 address, and this kernel has no IPv6", a)
-		case err != nil:
-			return fmt.Errorf("reading sysctl %s: %w", key, err)
-		case v != "0":
-			return r.cfg.Errorf(config.InInterface, "Address", i, "%s is an IPv6 address, and IPv6 is disabled here (sysctl %s=%s)", a, key, v)
-		}
+	const key = "net.ipv6.conf.default.disable_ipv6" // what a new link will have
+	why := ""
+	switch v, err := r.h.Sysctls.Sysctl(ctx, key); {
+	case errors.Is(err, os.ErrNotExist):
+		why = "this kernel has no IPv6"
+	case err != nil:
+		return fmt.Errorf("reading sysctl %s: %w", key, err)
+	case v == "0":
 		return nil
+	default:
+		why = fmt.Sprintf("IPv6 is disabled here (sysctl %s=%s)", key, v)
 	}
-	return nil
+	var errs []error
+	for i, a := range r.cfg.Interface.Addresses {
+		if a.Addr().Is6() {
+			errs = append(errs, r.cfg.Errorf(config.InInterface, "Address", i, "%s is an IPv6 address, and %s", a, why))
+		}
+	}
+	for n, p := range r.cfg.Peers {
+		for i, a := range p.AllowedIPs {
+			if a.Prefix.Addr().Is6() && a.Sign != config.Minus && r.cfg.Interface.Table.Mode != config.TableOff {
+				errs = append(errs, r.cfg.Errorf(n, "AllowedIPs", i, "%s needs an IPv6 route, and %s", a.Prefix, why))
+			}
+		}
+	}
+	return errors.Join(errs...)
 }
 
 func (r *resolver) device(ctx context.Context, endpoints []netip.AddrPort) error {

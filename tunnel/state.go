@@ -222,6 +222,7 @@ func (s *State) inferred() *Spec {
 	if mark == 0 {
 		return spec
 	}
+	spec.Device.FwMark, spec.MarkChosen = &mark, true
 	claimed := map[uint32]bool{}
 	for _, o := range s.Others {
 		for _, r := range o.rules() {

@@ -85,12 +85,15 @@ func (s *State) Status() Status {
 		}
 		out.Peers = s.peers(last)
 	}
-	if last != nil && s.Record != nil && !s.Foreign() {
+	if s.Record == nil || s.Foreign() {
+		return out // there is nothing to compare with
+	}
+	if s.Record.Phase == PhaseUp {
 		for _, step := range WithoutHooks(Plan(last, s)) {
 			out.Drift = append(out.Drift, step.String())
 		}
 	}
-	if last != nil && s.Link != nil {
+	if s.Link != nil {
 		out.Foreign = s.foreign(last)
 	}
 	return out

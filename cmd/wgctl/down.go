@@ -5,7 +5,6 @@ package main
 import (
 	"context"
 	"errors"
-	"fmt"
 
 	"github.com/spf13/cobra"
 	"github.com/wgctl/wgctl/config"
@@ -41,7 +40,7 @@ func down(ctx context.Context, ui *ui, arg string) error {
 	if err != nil {
 		return err
 	}
-	session, err := tunnel.Begin(ctx, host, name, ui.step, ui.waiting(name))
+	session, err := begin(ctx, ui, host, name)
 	if err != nil {
 		return err
 	}
@@ -50,7 +49,7 @@ func down(ctx context.Context, ui *ui, arg string) error {
 	err = session.Down(ctx, hooks, save)
 	switch {
 	case errors.Is(err, tunnel.ErrForeign):
-		return withHint(err, fmt.Sprintf(`"wg-quick down %s" or "ip link delete %s" takes it away`, name, name))
+		return clearHint(err, session.Have)
 	case errors.Is(err, tunnel.ErrNotUp):
 		return withHint(err, `"wgctl status" shows what is up`)
 	}

@@ -48,6 +48,15 @@ func newStarter() *userspace.Starter {
 	return &userspace.Starter{Args: []string{serveVerb}, Alias: netlinkx.Alias, LogLevel: os.Getenv("LOG_LEVEL")}
 }
 
+// begin takes a tunnel's lock and looks at it.
+func begin(ctx context.Context, ui *ui, h *tunnel.Host, name string) (*tunnel.Session, error) {
+	if os.Getenv(tunnel.HookVariable) == name {
+		return nil, withHint(fmt.Errorf("%s is locked: this is called from a hook of %s itself", name, name),
+			"wgctl status works in hooks, and so do wg and ip")
+	}
+	return tunnel.Begin(ctx, h, name, ui.step, ui.waiting(name))
+}
+
 // lookup is how endpoint names are looked up, with the variable that wg obeys.
 func lookup(ui *ui) (tunnel.Lookup, error) {
 	const name = "WG_ENDPOINT_RESOLUTION_RETRIES"

@@ -78,9 +78,9 @@ func planUp(ctx context.Context, ui *ui, arg string, opts tunnel.Options, asJSON
 	var clear []tunnel.Step
 	switch {
 	case have.Up():
-		return upHint(fmt.Errorf("%s %w", in.name, tunnel.ErrUp), in.name)
+		return clearHint(fmt.Errorf("%s %w", in.name, tunnel.ErrUp), have)
 	case have.Foreign():
-		return upHint(fmt.Errorf("%s %w", in.name, tunnel.ErrForeign), in.name)
+		return clearHint(fmt.Errorf("%s %w", in.name, tunnel.ErrForeign), have)
 	case have.Leftover():
 		clear = tunnel.WithoutHooks(tunnel.Plan(nil, have))
 		have = have.Cleared()

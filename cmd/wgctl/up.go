@@ -54,13 +54,13 @@ func up(ctx context.Context, ui *ui, arg string, opts tunnel.Options) error {
 	if err != nil {
 		return err
 	}
-	session, err := tunnel.Begin(ctx, host, in.name, ui.step, ui.waiting(in.name))
+	session, err := begin(ctx, ui, host, in.name)
 	if err != nil {
 		return err
 	}
 	defer session.End()
 	if err := session.Clear(ctx); err != nil {
-		return upHint(err, in.name)
+		return clearHint(err, session.Have)
 	}
 	want, err := session.Resolve(ctx, in.cfg, endpoints, opts)
 	if err != nil {
@@ -70,12 +70,16 @@ func up(ctx context.Context, ui *ui, arg string, opts tunnel.Options) error {
 	return session.Apply(ctx, in.record(want), tunnel.Plan(want, session.Have))
 }
 
-func upHint(err error, name string) error {
+// clearHint says what to do about what is in the way.
+func clearHint(err error, have *tunnel.State) error {
+	name := have.Name
 	switch {
 	case errors.Is(err, tunnel.ErrUp):
 		return withHint(err, fmt.Sprintf(`"wgctl status %s" shows it; "wgctl down %s" takes it down`, name, name))
+	case errors.Is(err, tunnel.ErrForeign) && have.Link.Backend != "":
+		return withHint(err, fmt.Sprintf(`what made it takes it away, as "wg-quick down %s" or "ip link delete %s"`, name, name))
 	case errors.Is(err, tunnel.ErrForeign):
-		return withHint(err, fmt.Sprintf(`"wg-quick down %s" or "ip link delete %s" takes it away`, name, name))
+		return withHint(err, fmt.Sprintf("%s is no WireGuard interface: give the file another name", name))
 	}
 	return err
 }

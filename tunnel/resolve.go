@@ -126,7 +126,7 @@ func (r *resolver) ipv6(ctx context.Context) error {
 func (r *resolver) device(ctx context.Context, endpoints []netip.AddrPort) error {
 	in, d := r.cfg.Interface, &r.spec.Device
 	if in.PrivateKey != nil {
-		key := netlinkx.Secret(*in.PrivateKey)
+		key := netlinkx.Secret(*in.PrivateKey).Clamped()
 		pub := key.PublicKey()
 		d.PrivateKey, d.PublicKey = NewSecret(key), &pub
 	}

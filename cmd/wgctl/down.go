@@ -32,11 +32,7 @@ func down(ctx context.Context, ui *ui, arg string) error {
 	if err := needRoot("down"); err != nil {
 		return err
 	}
-	_, name, err := config.Locate(arg)
-	if err != nil {
-		return err
-	}
-	host, err := newHost(ctx, ui)
+	name, host, err := named(ctx, ui, arg)
 	if err != nil {
 		return err
 	}
@@ -54,6 +50,16 @@ func down(ctx context.Context, ui *ui, arg string) error {
 		return withHint(err, `"wgctl status" shows what is up`)
 	}
 	return err
+}
+
+// named returns the interface that a word of the command line means, whether
+// its file is there or not.
+func named(ctx context.Context, ui *ui, arg string) (name string, h *tunnel.Host, err error) {
+	if _, name, err = config.Locate(arg); err != nil {
+		return "", nil, err
+	}
+	h, err = newHost(ctx, ui)
+	return name, h, err
 }
 
 // fromFile reads the hooks of the file that the tunnel came from, and whether

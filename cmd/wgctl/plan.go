@@ -7,7 +7,6 @@ import (
 	"fmt"
 
 	"github.com/spf13/cobra"
-	"github.com/wgctl/wgctl/config"
 	"github.com/wgctl/wgctl/tunnel"
 )
 
@@ -59,19 +58,11 @@ func planFlags(cmd *cobra.Command, asJSON, verbose *bool) {
 }
 
 func planUp(ctx context.Context, ui *ui, arg string, opts tunnel.Options, asJSON, verbose bool) error {
-	in, err := read(ui, arg)
+	in, err := load(ctx, ui, arg)
 	if err != nil {
 		return err
 	}
-	host, err := newHost(ctx, ui)
-	if err != nil {
-		return err
-	}
-	endpoints, err := in.endpoints(ctx, ui, host)
-	if err != nil {
-		return err
-	}
-	have, err := tunnel.Observe(ctx, host, in.name, tunnel.SrcValidMark)
+	have, err := tunnel.Observe(ctx, in.host, in.name, tunnel.SrcValidMark)
 	if err != nil {
 		return err
 	}
@@ -85,7 +76,7 @@ func planUp(ctx context.Context, ui *ui, arg string, opts tunnel.Options, asJSON
 		clear = tunnel.WithoutHooks(tunnel.Plan(nil, have))
 		have = have.Cleared()
 	}
-	want, err := tunnel.Resolve(ctx, host, in.cfg, endpoints, have, opts)
+	want, err := tunnel.Resolve(ctx, in.host, in.cfg, in.endpoints, have, opts)
 	if err != nil {
 		return err
 	}
@@ -113,11 +104,7 @@ func newPlanDown(ui *ui) *cobra.Command {
 }
 
 func planDown(ctx context.Context, ui *ui, arg string, asJSON, verbose bool) error {
-	_, name, err := config.Locate(arg)
-	if err != nil {
-		return err
-	}
-	host, err := newHost(ctx, ui)
+	name, host, err := named(ctx, ui, arg)
 	if err != nil {
 		return err
 	}

@@ -42,19 +42,11 @@ func up(ctx context.Context, ui *ui, arg string, opts tunnel.Options) error {
 	if err := needRoot("up"); err != nil {
 		return err
 	}
-	in, err := read(ui, arg)
+	in, err := load(ctx, ui, arg)
 	if err != nil {
 		return err
 	}
-	host, err := newHost(ctx, ui)
-	if err != nil {
-		return err
-	}
-	endpoints, err := in.endpoints(ctx, ui, host)
-	if err != nil {
-		return err
-	}
-	session, err := begin(ctx, ui, host, in.name)
+	session, err := begin(ctx, ui, in.host, in.name)
 	if err != nil {
 		return err
 	}
@@ -62,7 +54,7 @@ func up(ctx context.Context, ui *ui, arg string, opts tunnel.Options) error {
 	if err := session.Clear(ctx); err != nil {
 		return clearHint(err, session.Have)
 	}
-	want, err := session.Resolve(ctx, in.cfg, endpoints, opts)
+	want, err := session.Resolve(ctx, in.cfg, in.endpoints, opts)
 	if err != nil {
 		return err
 	}
@@ -92,39 +84,46 @@ func sayBackend(ui *ui, want *tunnel.Spec, opts tunnel.Options) {
 	}
 }
 
-// An input is a file that was read and understood.
+// An input is a file that was read and understood, and the host it is for.
 type input struct {
-	name string // of the interface
-	path string // absolute
-	cfg  *config.Config
+	name      string // of the interface
+	path      string // absolute
+	cfg       *config.Config
+	host      *tunnel.Host
+	endpoints []netip.AddrPort // of cfg.Peers
 }
 
-// read finds and parses the file that a word of the command line means.
-func read(ui *ui, arg string) (*input, error) {
+// load parses the file that a word of the command line means, and looks its
+// endpoints up.
+func load(ctx context.Context, ui *ui, arg string) (*input, error) {
 	path, name, err := config.Locate(arg)
 	if err != nil {
 		return nil, err
 	}
 	cfg, warnings, err := config.Load(path)
+	if errors.Is(err, os.ErrNotExist) && path != arg {
+		return nil, withHint(err, "a file elsewhere is named by a path with a slash, as ./wg0.conf")
+	}
 	if err != nil {
-		if errors.Is(err, os.ErrNotExist) && path != arg {
-			return nil, withHint(err, "a file elsewhere is named by a path with a slash, as ./wg0.conf")
-		}
 		return nil, err
 	}
 	ui.warnings(warnings)
-	if abs, err := filepath.Abs(path); err == nil {
-		path = abs
+	if path, err = filepath.Abs(path); err != nil {
+		return nil, fmt.Errorf("finding %s: %w", arg, err)
 	}
-	return &input{name: name, path: path, cfg: cfg}, nil
-}
-
-func (in *input) endpoints(ctx context.Context, ui *ui, h *tunnel.Host) ([]netip.AddrPort, error) {
+	host, err := newHost(ctx, ui)
+	if err != nil {
+		return nil, err
+	}
 	l, err := lookup(ui)
 	if err != nil {
 		return nil, err
 	}
-	return l.Endpoints(ctx, h.Names, in.cfg)
+	endpoints, err := l.Endpoints(ctx, host.Names, cfg)
+	if err != nil {
+		return nil, err
+	}
+	return &input{name: name, path: path, cfg: cfg, host: host, endpoints: endpoints}, nil
 }
 
 func (in *input) record(want *tunnel.Spec) tunnel.Record {

@@ -1,0 +1,176 @@
+// SPDX-License-Identifier: MIT
+
+package tunnel
+
+import (
+	"context"
+	"encoding/base64"
+	"strings"
+	"testing"
+
+	"github.com/wgctl/wgctl/config"
+)
+
+// key makes the text of a key from a word.
+func key(word string) string {
+	var k [32]byte
+	copy(k[:], word)
+	return base64.StdEncoding.EncodeToString(k[:])
+}
+
+// files are a dozen configs that differ in everything that a plan can change.
+var files = []string{
+	`[Interface]
+PrivateKey = ` + key("one") + `
+Address = 10.8.0.2/24
+[Peer]
+PublicKey = ` + key("a") + `
+AllowedIPs = 10.8.0.0/24, 192.168.7.0/24
+Endpoint = 192.0.2.1:51820`,
+	`[Interface]
+PrivateKey = ` + key("one") + `
+ListenPort = 51820
+Address = 10.8.0.2/24, fd00::2/64
+DNS = 10.8.0.1, corp.example
+[Peer]
+PublicKey = ` + key("a") + `
+AllowedIPs = 0.0.0.0/0, ::/0
+Endpoint = 192.0.2.1:51820
+PersistentKeepalive = 25`,
+	`[Interface]
+PrivateKey = ` + key("two") + `
+ListenPort = 51821
+Address = 10.8.0.3/24, 10.8.0.2/24
+[Peer]
+PublicKey = ` + key("b") + `
+PresharedKey = ` + key("psk") + `
+AllowedIPs = 192.168.7.0/24
+[Peer]
+PublicKey = ` + key("a") + `
+AllowedIPs = 10.8.0.0/24`,
+	`[Interface]
+PrivateKey = ` + key("one") + `
+Address = 10.8.0.2/16, fd00::2/48
+MTU = 1400
+Table = 1234
+[Peer]
+PublicKey = ` + key("c") + `
+AllowedIPs = 0.0.0.0/0, 10.9.0.0/16
+Endpoint = peer.example:domain`,
+	`[Interface]
+PrivateKey = ` + key("one") + `
+Address = 10.8.0.2/24
+FwMark = 0x42
+[Peer]
+PublicKey = ` + key("a") + `
+AllowedIPs = 0.0.0.0/0
+Endpoint = 192.0.2.2:51820`,
+	`[Interface]
+Address = 172.16.0.1/32
+Table = off`,
+	`[Interface]
+PrivateKey = ` + key("one") + `
+Address = fd00::2/64
+[Peer]
+PublicKey = ` + key("a") + `
+AllowedIPs = ::/0
+Endpoint = [2001:db8::1]:51820`,
+	`[Interface]
+PrivateKey = ` + key("one") + `
+Address = 10.8.0.2/24, 10.8.0.3/24, 10.8.0.4/24
+DNS = 10.8.0.1
+[Peer]
+PublicKey = ` + key("a") + `
+AllowedIPs = 10.8.0.0/24
+[Peer]
+PublicKey = ` + key("b") + `
+AllowedIPs = 192.168.7.0/24
+[Peer]
+PublicKey = ` + key("c") + `
+AllowedIPs = 192.168.8.0/24`,
+	`[Interface]
+PrivateKey = ` + key("one") + `
+Address = 10.8.0.3/24, 10.8.0.4/24
+DNS = 10.8.0.9
+[Peer]
+PublicKey = ` + key("c") + `
+AllowedIPs = 192.168.7.0/24, 192.168.8.0/24, 192.168.9.0/24`,
+	`[Interface]
+PrivateKey = ` + key("one") + `
+Address = 10.8.0.2/24
+PreUp = echo pre %i
+PostUp = echo post %i
+PreDown = echo predown %i
+PostDown = echo postdown %i
+[Peer]
+PublicKey = ` + key("d") + `
+AllowedIPs = 10.99.0.0/16, 0.0.0.0/0
+PersistentKeepalive = 10`,
+	`[Interface]
+PrivateKey = ` + key("three") + `
+Address = 10.8.0.2/24, fd00::2/64
+[Peer]
+PublicKey = ` + key("a") + `
+AllowedIPs = 10.8.0.0/24
+[Peer]
+PublicKey = ` + key("b") + `
+AllowedIPs = 0.0.0.0/1, 128.0.0.0/1, ::/1, 8000::/1`,
+	`[Interface]
+PrivateKey = ` + key("one") + `
+Address = 10.8.0.2/24
+MTU = 1300
+[Peer]
+PublicKey = ` + key("b") + `
+PresharedKey = ` + key("other") + `
+AllowedIPs = 10.8.0.0/24
+PersistentKeepalive = off`,
+}
+
+func parse(t testing.TB, text string) *config.Config {
+	t.Helper()
+	cfg, _, err := config.Parse("wg0.conf", strings.NewReader(text))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return cfg
+}
+
+func quiet(Step) {}
+
+// bring makes the tunnel what the file says, whether it is up or not.
+func bring(t testing.TB, h *fakeHost, name, file string, backend config.Backend) error {
+	t.Helper()
+	ctx := context.Background()
+	host := h.host()
+	cfg := parse(t, file)
+	endpoints, err := Lookup{}.Endpoints(ctx, host.Names, cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, err := Begin(ctx, host, name, quiet, func(string) {})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.End()
+	if !s.Have.Up() {
+		if err := s.Clear(ctx); err != nil {
+			return err
+		}
+	}
+	want, err := s.Resolve(ctx, cfg, endpoints, Options{Backend: backend})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s.Apply(ctx, Record{Config: "wg0.conf", Spec: want}, Plan(want, s.Have))
+}
+
+func takeDown(t testing.TB, h *fakeHost, name string) error {
+	t.Helper()
+	ctx := context.Background()
+	s, err := Begin(ctx, h.host(), name, quiet, func(string) {})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.End()
+	return s.Down(ctx, nil, nil)
+}

@@ -4,6 +4,7 @@ package config
 
 import (
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -76,35 +77,76 @@ func Locate(arg string) (path, ifname string, err error) {
 // warns of a file that everybody may read or write. A missing file is an
 // os.ErrNotExist.
 func Load(path string) (*Config, []Warning, error) {
-	// A pipe that nobody writes to is empty then, instead of a wait for ever.
-	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
+	f, err := open(path)
 	if err != nil {
-		return nil, nil, fmt.Errorf("reading config: %w", err)
+		return nil, nil, err
 	}
 	defer func() { _ = f.Close() }()
-	fi, err := f.Stat()
-	if err != nil {
-		return nil, nil, fmt.Errorf("reading config: %w", err)
-	}
-	switch mode := fi.Mode(); {
-	case mode.IsDir():
-		return nil, nil, &Error{File: path, Msg: "is a directory"}
-	case !mode.IsRegular() && mode&fs.ModeNamedPipe == 0:
-		return nil, nil, &Error{File: path, Msg: "is neither a regular file nor a pipe"}
-	case fi.Size() > maxFile:
-		return nil, nil, &Error{File: path, Msg: fmt.Sprintf("is larger than %d MiB", maxFile>>20)}
-	}
 	c, warnings, err := Parse(path, f)
-	if w := worldAccess(path, fi); w != nil {
+	if w := worldAccess(path, f); w != nil {
 		warnings = append([]Warning{*w}, warnings...)
 	}
 	return c, warnings, err
 }
 
+// ReadText returns the text of a config file, for Strip and Update, from what
+// Load would take.
+func ReadText(path string) ([]byte, error) {
+	f, err := open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = f.Close() }()
+	text, err := io.ReadAll(io.LimitReader(f, maxFile+1))
+	if err != nil {
+		return nil, fmt.Errorf("reading config: %w", err)
+	}
+	if len(text) > maxFile {
+		return nil, tooLarge(path)
+	}
+	return text, nil
+}
+
+// open opens a file once, looks what it is, and refuses what can't be a
+// config.
+func open(path string) (*os.File, error) {
+	// A pipe that nobody writes to is empty then, instead of a wait for ever.
+	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
+	if err != nil {
+		return nil, fmt.Errorf("reading config: %w", err)
+	}
+	if err := suitable(f, path); err != nil {
+		_ = f.Close()
+		return nil, err
+	}
+	return f, nil
+}
+
+func suitable(f *os.File, path string) error {
+	fi, err := f.Stat()
+	if err != nil {
+		return fmt.Errorf("reading config: %w", err)
+	}
+	switch mode := fi.Mode(); {
+	case mode.IsDir():
+		return &Error{File: path, Msg: "is a directory"}
+	case !mode.IsRegular() && mode&fs.ModeNamedPipe == 0:
+		return &Error{File: path, Msg: "is neither a regular file nor a pipe"}
+	case fi.Size() > maxFile:
+		return tooLarge(path)
+	}
+	return nil
+}
+
+func tooLarge(path string) error {
+	return &Error{File: path, Msg: fmt.Sprintf("is larger than %d MiB", maxFile>>20)}
+}
+
 // worldAccess warns when others have a right to both the file and its
 // directory, which is wg-quick's rule.
-func worldAccess(path string, fi fs.FileInfo) *Warning {
-	if !fi.Mode().IsRegular() {
+func worldAccess(path string, f *os.File) *Warning {
+	fi, err := f.Stat()
+	if err != nil || !fi.Mode().IsRegular() {
 		return nil
 	}
 	real, err := filepath.EvalSymlinks(path)

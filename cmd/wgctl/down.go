@@ -80,7 +80,7 @@ func fromFile(ui *ui, have *tunnel.State) (*tunnel.Hooks, func(*tunnel.State) er
 	if !cfg.Interface.SaveConfig {
 		return &hooks, nil
 	}
-	return &hooks, func(s *tunnel.State) error { return saveConfig(ui, path, s) }
+	return &hooks, func(s *tunnel.State) error { return saveState(ui, path, s) }
 }
 
 // completeTunnels offers the tunnels that have a record.

@@ -10,6 +10,8 @@ import (
 	"context"
 	"os"
 	"os/signal"
+	"path/filepath"
+	"slices"
 
 	"golang.org/x/sys/unix"
 )
@@ -23,12 +25,26 @@ func main() {
 		signals = append(signals, unix.SIGHUP)
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), signals...)
-	code := run(ctx, os.Args[1:], newUI(os.Stdout, os.Stderr))
+	code := dispatch(ctx, os.Args, newUI(os.Stdout, os.Stderr))
 	stop()
 	os.Exit(code)
 }
 
-// run is the whole program but for the process around it.
+// dispatch is the whole program but for the process around it: argv[0] says
+// whose words the others are.
+func dispatch(ctx context.Context, argv []string, ui *ui) int {
+	name := filepath.Base(argv[0])
+	if isCompletion(argv) && slices.Contains(otherNames, name) {
+		return complete(ctx, argv, ui)
+	}
+	switch name {
+	case "wg-quick":
+		return wgQuickMain(ctx, argv, ui)
+	}
+	return run(ctx, argv[1:], ui)
+}
+
+// run takes wgctl's own words.
 func run(ctx context.Context, args []string, ui *ui) int {
 	root := newRoot(ui)
 	root.SetArgs(args)

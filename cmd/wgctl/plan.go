@@ -41,7 +41,10 @@ func newPlanUp(ui *ui) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "up NAME|FILE",
 		Short: "Show what up would do",
-		Args:  exactly(1, "the name of a tunnel or a file"),
+		Example: `  wgctl plan up wg0
+  wgctl plan up ./office.conf -v    # with the choices made, and why
+  wgctl plan up wg0 --json`,
+		Args: exactly(1, "the name of a tunnel or a file"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return planUp(cmd.Context(), ui, args[0], opts, asJSON, verbose)
 		},
@@ -93,7 +96,9 @@ func newPlanDown(ui *ui) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "down NAME|FILE",
 		Short: "Show what down would do",
-		Args:  exactly(1, "the name of a tunnel or a file"),
+		Example: `  wgctl plan down wg0
+  wgctl plan down wg0 --json`,
+		Args: exactly(1, "the name of a tunnel or a file"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return planDown(cmd.Context(), ui, args[0], asJSON, verbose)
 		},

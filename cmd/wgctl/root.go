@@ -4,6 +4,7 @@ package main
 
 import (
 	"fmt"
+	"strings"
 
 	"github.com/spf13/cobra"
 )
@@ -21,11 +22,16 @@ as wg-quick does, but over netlink in one process, whole or not at all.`,
   wgctl down wg0`,
 		Args:          noVerb,
 		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+		Version:       version,
 		SilenceErrors: true,
 		SilenceUsage:  true,
 	}
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
-	root.AddCommand(newUp(ui), newDown(ui), newPlan(ui), newStatus(ui), newVersion(ui), newServe(ui))
+	root.SetVersionTemplate("wgctl {{.Version}}\n")
+	root.CompletionOptions.DisableDefaultCmd = true
+	root.SetHelpCommand(newHelp())
+	root.AddCommand(newUp(ui), newDown(ui), newPlan(ui), newStatus(ui), newSave(ui), newStrip(ui), newInstallLinks(ui), newVersion(ui), newServe(ui))
+	root.AddCommand(newCompletion(ui, root))
 	return root
 }
 
@@ -35,6 +41,7 @@ func noVerb(cmd *cobra.Command, args []string) error {
 		return nil
 	}
 	err := fmt.Errorf("there is no verb %q", args[0])
+	cmd.SuggestionsMinimumDistance = 2
 	if s := cmd.SuggestionsFor(args[0]); len(s) > 0 {
 		return usageError{withHint(err, fmt.Sprintf("did you mean %q?", s[0]))}
 	}
@@ -45,9 +52,30 @@ func noVerb(cmd *cobra.Command, args []string) error {
 func exactly(n int, what string) cobra.PositionalArgs {
 	return func(cmd *cobra.Command, args []string) error {
 		if len(args) != n {
-			return usageError{withHint(fmt.Errorf("%s takes %s", cmd.CommandPath(), what), "wgctl help "+cmd.Name()+" shows how")}
+			verb := strings.TrimPrefix(cmd.CommandPath(), cmd.Root().Name()+" ")
+			return usageError{withHint(fmt.Errorf("%s takes %s", verb, what), "wgctl help "+verb+" shows how")}
 		}
 		return nil
+	}
+}
+
+// newHelp is cobra's help command, but for what it says of a verb that there
+// is not.
+func newHelp() *cobra.Command {
+	return &cobra.Command{
+		Use:   "help [VERB]",
+		Short: "Show how a verb is used",
+		Example: `  wgctl help up
+  wgctl help plan down`,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			found, rest, err := cmd.Root().Find(args)
+			if err != nil || len(rest) > 0 {
+				return noVerb(found, rest)
+			}
+			found.InitDefaultHelpFlag() // else they aren't in the list of flags
+			found.InitDefaultVersionFlag()
+			return found.Help()
+		},
 	}
 }
 
@@ -56,7 +84,9 @@ func newVersion(ui *ui) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "version",
 		Short: "Print the version",
-		Args:  exactly(0, "no words"),
+		Example: `  wgctl version
+  wgctl version --json`,
+		Args: exactly(0, "no words"),
 		RunE: func(*cobra.Command, []string) error {
 			if asJSON {
 				return ui.json(map[string]string{"version": version})

@@ -3,57 +3,127 @@
 package main
 
 import (
+	"bytes"
+	"context"
 	"fmt"
-	"os"
+	"net/netip"
 
+	"github.com/spf13/cobra"
 	"github.com/wgctl/wgctl/config"
 	"github.com/wgctl/wgctl/tunnel"
 )
 
-// saveConfig writes a tunnel's state back into its file, as SaveConfig asks
-// for on down.
-func saveConfig(ui *ui, path string, s *tunnel.State) error {
-	if s.Link == nil || s.Link.Backend == "" {
-		return fmt.Errorf("saving %s: %s has no device any more", path, s.Name)
+func newSave(ui *ui) *cobra.Command {
+	return &cobra.Command{
+		Use:   "save NAME|FILE",
+		Short: "Write the state of an interface into its file",
+		Long: `Write what an interface has now (keys, peers, addresses, nameservers) into its
+file, and change nothing else there: comments, order, host names of endpoints,
+search domains and names of peers stay. The file is replaced whole or not at
+all, and not if somebody else has changed it meanwhile.`,
+		Example: `  wgctl save wg0`,
+		Args:    exactly(1, "the name of a tunnel or a file"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if err := needRoot("save"); err != nil {
+				return err
+			}
+			path, name, err := config.Locate(args[0])
+			if err != nil {
+				return err
+			}
+			return save(cmd.Context(), ui, path, name)
+		},
+		ValidArgsFunction: completeConfigs,
 	}
-	original, err := os.ReadFile(path)
+}
+
+func newStrip(ui *ui) *cobra.Command {
+	return &cobra.Command{
+		Use:   "strip NAME|FILE",
+		Short: "Print the part of a file that wg understands",
+		Example: `  wgctl strip wg0
+  wg syncconf wg0 <(wgctl strip wg0)`,
+		Args: exactly(1, "the name of a tunnel or a file"),
+		RunE: func(_ *cobra.Command, args []string) error {
+			path, _, err := config.Locate(args[0])
+			if err != nil {
+				return err
+			}
+			return strip(ui, path)
+		},
+		ValidArgsFunction: completeConfigs,
+	}
+}
+
+// strip prints one line break more than the text has, as wg-quick does.
+func strip(ui *ui, path string) error {
+	text, err := config.ReadText(path)
 	if err != nil {
-		return fmt.Errorf("saving %s: %w", path, err)
+		return err
+	}
+	_, err = fmt.Fprintf(ui.out, "%s\n", config.Strip(text))
+	return err
+}
+
+// save writes an interface's state into a file, whoever made the interface.
+func save(ctx context.Context, ui *ui, path, name string) error {
+	host, err := newHost(ctx, ui)
+	if err != nil {
+		return err
+	}
+	have, err := tunnel.Observe(ctx, host, name)
+	if err != nil {
+		return err
+	}
+	if have.Link == nil || have.Link.Backend == "" {
+		return fmt.Errorf("%s %w", name, tunnel.ErrNotUp)
+	}
+	return saveState(ui, path, have)
+}
+
+// saveState is save for what was observed already.
+func saveState(ui *ui, path string, s *tunnel.State) error {
+	original, err := config.ReadText(path)
+	if err != nil {
+		return fmt.Errorf("saving %s: %w", s.Name, err)
 	}
 	content, err := config.Update(original, saved(s))
 	if err != nil {
 		return fmt.Errorf("saving %s: %w", path, err)
 	}
-	if string(content) == string(original) {
+	if bytes.Equal(content, original) {
 		return nil
 	}
-	_, _ = fmt.Fprintln(ui.err, "[#] wg showconf "+s.Name+" > "+path)
+	_, _ = fmt.Fprintln(ui.err, "[#] wg showconf "+s.Name)
 	return config.Save(path, original, content)
 }
 
 func saved(s *tunnel.State) config.Saved {
 	d := s.Device
-	key := config.Secret(d.PrivateKey)
-	out := config.Saved{ListenPort: d.ListenPort, FwMark: d.FwMark, MTU: s.Link.MTU, Addresses: s.Addresses}
-	if s.Last().MarkChosen {
-		out.FwMark = 0 // the choice of this once
+	out := config.Saved{
+		ListenPort: d.ListenPort, FwMark: d.FwMark, MTU: s.Link.MTU,
+		Addresses: append([]netip.Prefix{}, s.Addresses...), // not nil: none is known to be there
+	}
+	if last := s.Last(); last != nil && last.MarkChosen {
+		out.FwMark = 0 // chosen for this once
 	}
 	if !s.DNS.Empty() {
 		out.DNS = s.DNS.Servers
 	}
-	if !d.PrivateKey.IsZero() {
-		out.PrivateKey = &key
-	}
+	out.PrivateKey = secret(config.Secret(d.PrivateKey))
 	for _, p := range d.Peers {
-		q := config.SavedPeer{
-			PublicKey: config.Key(p.PublicKey), Endpoint: p.Endpoint,
+		out.Peers = append(out.Peers, config.SavedPeer{
+			PublicKey: config.Key(p.PublicKey), PresharedKey: secret(config.Secret(p.PresharedKey)), Endpoint: p.Endpoint,
 			AllowedIPs: p.AllowedIPs, PersistentKeepalive: p.PersistentKeepalive,
-		}
-		if !p.PresharedKey.IsZero() {
-			psk := config.Secret(p.PresharedKey)
-			q.PresharedKey = &psk
-		}
-		out.Peers = append(out.Peers, q)
+		})
 	}
 	return out
+}
+
+// secret returns nil for no key.
+func secret(k config.Secret) *config.Secret {
+	if k == (config.Secret{}) {
+		return nil
+	}
+	return &k
 }

@@ -25,9 +25,12 @@ import (
 //   - No key is ever printed but public ones.
 //
 // Exit codes: see finish. Only main calls os.Exit.
-type ui struct{ out, err io.Writer }
+type ui struct {
+	out, err io.Writer
+	quick    bool // speak as wg-quick does
+}
 
-func newUI(out, err io.Writer) *ui { return &ui{out, err} }
+func newUI(out, err io.Writer) *ui { return &ui{out: out, err: err} }
 
 // Exit codes.
 const (
@@ -114,7 +117,13 @@ func (u *ui) note(format string, args ...any) {
 }
 
 // step prints what is being done.
-func (u *ui) step(s tunnel.Step) { _, _ = fmt.Fprintln(u.err, "[#] "+s.String()) }
+func (u *ui) step(s tunnel.Step) {
+	words := s.String()
+	if u.quick {
+		words = tunnel.QuickWords(s)
+	}
+	_, _ = fmt.Fprintln(u.err, "[#] "+words)
+}
 
 func (u *ui) warnings(ws []config.Warning) {
 	for _, w := range ws {

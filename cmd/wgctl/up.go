@@ -78,8 +78,12 @@ func clearHint(err error, have *tunnel.State) error {
 
 // sayBackend tells which backend is in use and why.
 func sayBackend(ui *ui, want *tunnel.Spec, opts tunnel.Options) {
-	if want.Backend == netlinkx.BackendUserspace {
-		forced := opts.Backend != "" && opts.Backend != config.BackendAuto
+	forced := opts.Backend != "" && opts.Backend != config.BackendAuto
+	switch {
+	case want.Backend != netlinkx.BackendUserspace:
+	case ui.quick:
+		ui.note("Missing WireGuard kernel module. Falling back to slow userspace implementation.")
+	default:
 		ui.note("%s runs on the embedded userspace device: %s", want.Name, tunnel.BackendReason(want.Backend, forced))
 	}
 }

@@ -53,6 +53,10 @@ vms: build ## the same tests in guests, on kernels with WireGuard
 vm: ## a shell in a guest, or CMD="..."; KERNEL=6.1 or 6.12; NO_NFTABLES=1
 	@$(GO) run ./integration/vm/boot -kernel $(KERNEL) $(if $(NO_NFTABLES),-no-nftables) $(if $(CMD),sh -c '$(subst ','\'',$(CMD))')
 
+.PHONY: demo
+demo: build ## three hosts in namespaces, tunnels between them, and nothing left
+	@scripts/demo ./wgctl
+
 .PHONY: lint
 lint: vet ## vet, staticcheck, and govulncheck where its database can be reached
 	$(GO) run honnef.co/go/tools/cmd/staticcheck@$(STATICCHECK) ./...
@@ -66,7 +70,7 @@ fuzz: ## each fuzz target for FUZZTIME
 
 .PHONY: golden
 golden: ## rewrite the expected files of tests; look at the diff before a commit
-	$(GO) test $$(git grep -l --untracked '"update"' -- '*_test.go' | xargs -r -n1 dirname | sort -u | sed 's,^,./,') -update
+	$(GO) test $$(git grep -l --untracked 'flag.Bool("update"' -- '*_test.go' | xargs -r -n1 dirname | sort -u | sed 's,^,./,') -update
 
 .PHONY: install
 install: build ## to $(DESTDIR)$(PREFIX)

@@ -61,8 +61,9 @@ func Choose(f Facts) (name, trace string, err error) {
 			return BackendNFTables, "", nil
 		}
 		t.add("nf_tables", reason(f.NFTables))
-		if errors.Is(f.NFTables, unix.EPERM) {
-			// iptables would be refused too, and less clearly.
+		if errors.Is(f.NFTables, unix.EPERM) || passing(f.NFTables) {
+			// iptables would be refused too, and less clearly; and what has
+			// no room now says nothing of what the kernel can.
 			return BackendNone, "", fmt.Errorf("choosing a firewall backend: reading nf_tables: %w", f.NFTables)
 		}
 		if f.Force == "nftables" {
@@ -84,6 +85,13 @@ func Choose(f Facts) (name, trace string, err error) {
 	}
 	t.add("iptables", "-")
 	return BackendNone, "", fmt.Errorf("choosing a firewall backend: %w: the kernel has no nf_tables and iptables is not installed", ErrNoBackend)
+}
+
+// passing reports whether an error says that memory, descriptors or buffers
+// ran out, and nothing else.
+func passing(err error) bool {
+	return slices.ContainsFunc([]error{unix.ENOBUFS, unix.ENOMEM, unix.EMFILE, unix.ENFILE, unix.EAGAIN, unix.EINTR},
+		func(e error) bool { return errors.Is(err, e) })
 }
 
 // iptables returns the backend of the preferred tools of one mode.
@@ -160,7 +168,7 @@ func lookPath(name string) (string, bool) {
 // isLegacy tells the two kinds of iptables apart: by the multi-call program
 // behind the name, else by its version line, "iptables v1.8.9 (nf_tables)".
 // Before 1.8 there was only the one that is called legacy today, and it did
-// not say so.
+// not say so. (go-iptables reads that line too, but keeps the mode to itself.)
 func isLegacy(ctx context.Context, path string) (bool, error) {
 	if target, err := filepath.EvalSymlinks(path); err == nil {
 		switch filepath.Base(target) {

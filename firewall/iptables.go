@@ -11,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	goiptables "github.com/coreos/go-iptables/iptables"
 	"github.com/google/nftables"
 )
 
@@ -25,6 +26,11 @@ const undoTimeout = 30 * time.Second
 // An iptables is the iptables backend: chains of our own in the tables raw and
 // mangle of both families, and one jump to each. iptables-save is read whole,
 // and one iptables-restore a family makes all changes of it.
+//
+// go-iptables tells what a program can do. It does not read or write rules
+// here: it runs a program for each chain or rule, so that others would see a
+// table half done, and merely to look makes the old tables (-S loads their
+// modules), which -save does not.
 type iptables struct {
 	v4, v6 Tool // of one mode; v6 may be absent
 }
@@ -151,10 +157,34 @@ func (t Tool) swap(ctx context.Context, ifname string, have, want ipState) error
 	if text == "" {
 		return ctx.Err()
 	}
-	if _, err := run(ctx, text, t.Path+"-restore", "--noflush", lockWait); err != nil {
+	args := []string{"--noflush"}
+	waits, err := t.restoreWaits()
+	if err != nil {
+		return fmt.Errorf("programming the rules of %s: %w", ifname, err)
+	}
+	if waits {
+		args = append(args, lockWait)
+	}
+	if _, err := run(ctx, text, t.Path+"-restore", args...); err != nil {
 		return fmt.Errorf("programming the rules of %s: %w", ifname, err)
 	}
 	return nil
+}
+
+// restoreWaits reports whether -restore knows --wait: since iptables 1.6.2,
+// before which it took no lock at all (iptables commit 999eaa241212, "support
+// acquiring the lock").
+func (t Tool) restoreWaits() (bool, error) {
+	family := goiptables.ProtocolIPv4
+	if t.V6 {
+		family = goiptables.ProtocolIPv6
+	}
+	program, err := goiptables.New(goiptables.Path(t.Path), goiptables.IPFamily(family))
+	if err != nil {
+		return false, fmt.Errorf("asking %s for its version: %w", t.Path, err)
+	}
+	major, minor, patch := program.GetIptablesVersion()
+	return slices.Compare([]int{major, minor, patch}, []int{1, 6, 2}) >= 0, nil
 }
 
 // mayHold reports whether this network namespace can have rules of the tunnel

@@ -163,13 +163,14 @@ func failing6(t *testing.T, real Tool) Tool {
 	dir := t.TempDir()
 	path := filepath.Join(dir, "ip6tables")
 	script := func(suffix, before string) {
-		text := fmt.Sprintf("#!/bin/sh\n%s-%s \"$@\" || exit\n%s", real.Path, suffix, before)
-		if err := os.WriteFile(path+"-"+suffix, []byte(text), 0o755); err != nil {
+		text := fmt.Sprintf("#!/bin/sh\n%s%s \"$@\" || exit\n%s", real.Path, suffix, before)
+		if err := os.WriteFile(path+suffix, []byte(text), 0o755); err != nil {
 			t.Fatal(err)
 		}
 	}
-	script("save", "")
-	script("restore", "rm "+dir+"/fail 2>/dev/null || exit 0\necho 'line 3 failed' >&2\nexit 1\n")
+	script("", "")
+	script("-save", "")
+	script("-restore", "rm "+dir+"/fail 2>/dev/null || exit 0\necho 'line 3 failed' >&2\nexit 1\n")
 	if err := os.WriteFile(filepath.Join(dir, "fail"), nil, 0o644); err != nil {
 		t.Fatal(err)
 	}
@@ -194,6 +195,33 @@ func TestIPTablesRollsBack(t *testing.T) {
 					t.Errorf("after the failure (-want +got):\n%s", cmp.Diff(before, after))
 				}
 			})
+		}
+	}
+}
+
+// Programs from before 1.6.2 have an -restore that knows no --wait.
+func TestIPTablesWaitsWhereItCan(t *testing.T) {
+	for version, want := range map[string]string{
+		"iptables v1.4.21":           "--noflush\n",
+		"iptables v1.6.1":            "--noflush\n",
+		"iptables v1.6.2":            "--noflush --wait=5\n",
+		"ip6tables v1.8.9 (legacy)":  "--noflush --wait=5\n",
+		"iptables v1.10 (nf_tables)": "",
+	} {
+		dir := t.TempDir()
+		tool := Tool{Path: filepath.Join(dir, "iptables"), V6: strings.HasPrefix(version, "ip6"), Legacy: true}
+		for suffix, text := range map[string]string{
+			"":         "echo '" + version + "'",
+			"-restore": `echo "$*" >` + dir + "/args",
+		} {
+			if err := os.WriteFile(tool.Path+suffix, []byte("#!/bin/sh\n"+text+"\n"), 0o755); err != nil {
+				t.Fatal(err)
+			}
+		}
+		err := tool.swap(t.Context(), "wg0", ipState{}, Ruleset{Interface: "wg0", RestoreMark: 1}.iptablesState(tool.V6))
+		got, _ := os.ReadFile(filepath.Join(dir, "args"))
+		if string(got) != want || (err == nil) != (want != "") {
+			t.Errorf("%s: -restore was given %q, want %q; error %v", version, got, want, err)
 		}
 	}
 }

@@ -85,10 +85,22 @@ func (b nft) remove(ctx context.Context, ifname string) error {
 	defer c.CloseLasting()
 	table := ownTable(ifname)
 	c.DelTable(table)
-	if err := c.Flush(); err != nil && !errors.Is(err, unix.ENOENT) {
+	if err := c.Flush(); err != nil && !absent(err) {
 		return fmt.Errorf("deleting table inet %s: %w", table.Name, err)
 	}
 	return nil
+}
+
+// absent reports whether an error of reading or deleting a table says that
+// there is none. A kernel without nf_tables has no table either: depending on
+// the message, its nfnetlink answers with one of the other three.
+func absent(err error) bool {
+	for _, errno := range []error{unix.ENOENT, unix.EINVAL, unix.EOPNOTSUPP, unix.EPROTONOSUPPORT} {
+		if errors.Is(err, errno) {
+			return true
+		}
+	}
+	return false
 }
 
 func (b nft) installed(ctx context.Context, ifname string) (Installed, error) {
@@ -99,7 +111,7 @@ func (b nft) installed(ctx context.Context, ifname string) (Installed, error) {
 	defer c.CloseLasting()
 
 	table, err := c.ListTableOfFamily(TableName(ifname), nftables.TableFamilyINet)
-	if errors.Is(err, unix.ENOENT) {
+	if absent(err) {
 		return Installed{}, nil
 	}
 	if err != nil {

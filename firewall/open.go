@@ -79,6 +79,9 @@ func (fw *Firewall) Choose(ctx context.Context, r Ruleset) (trace string, err er
 // in another backend than the chosen one counts as changed, so that the next
 // Apply clears it.
 func (fw *Firewall) Installed(ctx context.Context, ifname string) (Installed, error) {
+	if fw.chosen == nil && passing(fw.err) {
+		return Installed{}, fw.err // rules may well stand there
+	}
 	if fw.chosen == nil {
 		return Installed{}, nil
 	}
@@ -115,6 +118,8 @@ func (fw *Firewall) Apply(ctx context.Context, r Ruleset) error {
 	if err := fw.chosen.apply(ctx, r); err != nil {
 		return fmt.Errorf("applying firewall rules of %s: %w", r.Interface, err)
 	}
+	// From here on what was asked for is done: a cancellation comes too late.
+	ctx = context.WithoutCancel(ctx)
 	var errs []error
 	for _, b := range fw.others {
 		if err := b.apply(ctx, Ruleset{Interface: r.Interface}); err != nil {

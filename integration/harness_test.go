@@ -67,7 +67,7 @@ func TestHostIsItsOwnMachine(t *testing.T) {
 
 // The snapshot must not change by itself, and must show each kind of change.
 func TestSnapshot(t *testing.T) {
-	Need(t, "nft", "iptables-legacy", "ss")
+	Need(t, "nft")
 	a, b := NewHost(t, "a"), NewHost(t, "b")
 	Connect(t, a.At("eth0", "10.0.0.1/24", "fd00::1/64"), b.At("eth0", "10.0.0.2/24", "fd00::2/64"))
 	a.MustPing("10.0.0.2")
@@ -97,6 +97,18 @@ func TestSnapshot(t *testing.T) {
 			a.Sh(c.undo)
 			a.Unchanged(before)
 		})
+	}
+}
+
+func TestSocketAddr(t *testing.T) {
+	for in, want := range map[string]string{
+		"0100007F:1F90":                         "127.0.0.1:8080",
+		"00000000:CA6C":                         "0.0.0.0:51820",
+		"B80D0120000000000000000001000000:0035": "[2001:db8::1]:53",
+	} {
+		if got := socketAddr(in); got != want {
+			t.Errorf("%s: got %s, want %s", in, got, want)
+		}
 	}
 }
 
@@ -161,7 +173,6 @@ func TestHide(t *testing.T) {
 // The harness's positive control: the original wg-quick, by what is known of
 // it. A split tunnel leaves nothing; a full one leaves src_valid_mark.
 func TestOriginalWgQuick(t *testing.T) {
-	Need(t, "nft")
 	h := quickHost(t, "h")
 	before := h.Snapshot()
 
@@ -171,7 +182,7 @@ func TestOriginalWgQuick(t *testing.T) {
 		t.Errorf("wg show: %v", out)
 	}
 	up := h.Snapshot()
-	for _, want := range []string{"wg0", "10.8.0.1/24", "10.9.0.0/16 dev wg0"} {
+	for _, want := range []string{"wg0", "10.8.0.1/24", "10.9.0.0/16 dev wg0", "udp 0.0.0.0:"} {
 		if !strings.Contains(Diff(before, up), want) {
 			t.Errorf("the snapshot does not show %s:\n%s", want, Diff(before, up))
 		}

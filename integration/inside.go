@@ -4,8 +4,11 @@ package integration
 
 import (
 	"crypto/sha256"
+	"encoding/binary"
+	"encoding/hex"
 	"fmt"
 	"io/fs"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -30,6 +33,42 @@ func (h *Host) legacyTables(family string) string {
 		return "" // the kernel has no iptables-legacy
 	}
 	return strings.Join(strings.Fields(string(b)), " ")
+}
+
+// sockets lists the addresses and ports on which the host's programs take
+// packets: bound UDP sockets and listening TCP sockets.
+func (h *Host) sockets() []string {
+	h.t.Helper()
+	var lines []string
+	for proto, state := range map[string]string{"udp": "07", "udp6": "07", "tcp": "0A", "tcp6": "0A"} {
+		b, err := os.ReadFile(fmt.Sprintf("/proc/%d/net/%s", h.pid, proto))
+		if err != nil {
+			continue // no IPv6
+		}
+		for line := range strings.Lines(string(b)) {
+			if f := strings.Fields(line); len(f) > 3 && f[3] == state {
+				lines = append(lines, proto+" "+socketAddr(f[1]))
+			}
+		}
+	}
+	slices.Sort(lines)
+	return lines
+}
+
+// socketAddr reads an address of /proc/net/udp: 32-bit words in the machine's
+// order and a port, all hexadecimal.
+func socketAddr(s string) string {
+	words, port, _ := strings.Cut(s, ":")
+	raw, err := hex.DecodeString(words)
+	n, errPort := strconv.ParseUint(port, 16, 16)
+	if err != nil || errPort != nil {
+		return s
+	}
+	for word := range slices.Chunk(raw, 4) {
+		binary.BigEndian.PutUint32(word, binary.NativeEndian.Uint32(word))
+	}
+	addr, _ := netip.AddrFromSlice(raw)
+	return netip.AddrPortFrom(addr, uint16(n)).String()
 }
 
 // resolvConf is /etc/resolv.conf: mode, or where it links to, and content.

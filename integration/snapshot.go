@@ -32,12 +32,13 @@ func (h *Host) Snapshot() string {
 			b.WriteByte('\n')
 		}
 	}
-	out := h.Must("env", "LEGACY4="+h.legacyTables("ip"), "LEGACY6="+h.legacyTables("ip6"), "sh", "-c", snapshotScript)
+	out := h.Must("sh", "-c", snapshotScript, "sh", h.legacyTables("ip"), h.legacyTables("ip6"))
 	for part := range strings.SplitSeq(out.Stdout, "== ") {
 		if name, body, ok := strings.Cut(part, "\n"); ok {
 			write(name, tidy(name, body))
 		}
 	}
+	write("sockets", h.sockets())
 	write("resolv.conf", h.resolvConf())
 	write("etc", h.tree(h.scratch+"/upper", true))
 	write("run", h.tree("/run", false))
@@ -91,10 +92,6 @@ var parts = map[string]struct {
 	"iptables": {ordered: true, noise: []replacement{
 		{regexp.MustCompile(`^#.*`), ""}, // the date
 		{regexp.MustCompile(`\[\d+:\d+\]`), "[0:0]"},
-	}},
-	"sockets": {noise: []replacement{
-		// The lengths of the queues, and the peer of a listener.
-		{regexp.MustCompile(`^(\S+) +\S+ +\d+ +\d+ +(\S+).*`), "$1 $2"},
 	}},
 }
 

@@ -1,0 +1,199 @@
+// SPDX-License-Identifier: MIT
+
+package integration
+
+import (
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// The second up of a tunnel says that it is up, exits 1 and changes nothing.
+func TestUpTwice(t *testing.T) {
+	h := newTunnelHost(t, "h")
+	h.WriteFile(configOf("wg0"), fullTunnel(t, 0))
+	before := h.Snapshot()
+	wgctlOK(h, "up", "wg0")
+	up := h.Snapshot()
+	out := wgctlFails(h, 1, "up", "wg0")
+	if !strings.HasPrefix(out.Stderr, "wgctl: wg0 is up already\nhint: ") || strings.Count(out.Stderr, "\n") != 2 {
+		t.Errorf("want one line and a hint: %v", out)
+	}
+	h.Unchanged(up)
+	whole(h, "wg0")
+	wgctlOK(h, "down", "wg0")
+	h.Unchanged(before)
+}
+
+// A link that wgctl did not make is refused by up and by down, and stays.
+func TestForeignLink(t *testing.T) {
+	h := newTunnelHost(t, "h")
+	h.WriteFile(configOf("wg0"), fullTunnel(t, 0))
+	h.Must("ip", "link", "add", "wg0", "type", "bridge")
+	before := h.Snapshot()
+	for _, verb := range []string{"up", "down"} {
+		out := wgctlFails(h, 1, verb, "wg0")
+		if !strings.HasPrefix(out.Stderr, "wgctl: wg0 exists and was not brought up by wgctl\nhint: ") {
+			t.Errorf("want one line and a hint: %v", out)
+		}
+		h.Unchanged(before)
+	}
+}
+
+// The down of what is not up is one line with a hint, exits 1 and changes
+// nothing.
+func TestDownOfNothing(t *testing.T) {
+	h := newTunnelHost(t, "h")
+	h.WriteFile(configOf("wg0"), fullTunnel(t, 0))
+	before := h.Snapshot()
+	for _, name := range []string{"wg0", "nofile"} {
+		out := wgctlFails(h, 1, "down", name)
+		if !strings.HasPrefix(out.Stderr, "wgctl: "+name+" is not up\nhint: ") || strings.Count(out.Stderr, "\n") != 2 {
+			t.Errorf("want one line and a hint: %v", out)
+		}
+	}
+	h.Unchanged(before)
+}
+
+// Down undoes what up did, whatever became of the file meanwhile.
+func TestDownAfterTheFileChanged(t *testing.T) {
+	Need(t, "resolvconf")
+	h := newTunnelHost(t, "h")
+	useResolvconf(h)
+	before := h.Snapshot()
+	for _, tt := range []struct{ name, file string }{
+		{"edited", interfaceSection(newKeyPair(t), "Address = 10.66.0.1/24", "Table = off") +
+			peerSection(newKeyPair(t), "AllowedIPs = 10.67.0.0/16")},
+		{"broken", "[Interface\nPrivateKey = nonsense\n"},
+		{"empty", ""},
+		{"gone", "-"},
+	} {
+		h.WriteFile(configOf("wg0"), fullTunnel(t, 0, "DNS = 10.8.0.1, corp.example", "PostDown = echo ran %i"))
+		wgctlOK(h, "up", "wg0")
+		said(t, h.ReadFile("/etc/resolv.conf"), "10.8.0.1", "corp.example")
+		if tt.file == "-" {
+			h.Must("rm", configOf("wg0"))
+		} else {
+			h.WriteFile(configOf("wg0"), tt.file)
+		}
+		out := wgctlOK(h, "down", "wg0")
+		// The hooks are the file's where it can be read, else those of up.
+		if ran := strings.Contains(out.Stdout, "ran wg0"); ran == (tt.name == "edited") {
+			t.Errorf("%s: hook ran: %v: %v", tt.name, ran, out)
+		}
+		h.Unchanged(before)
+		if len(statuses(h)) != 0 {
+			t.Errorf("%s: status still shows a tunnel", tt.name)
+		}
+	}
+}
+
+// useResolvconf has resolvconf make the folders that it keeps.
+func useResolvconf(h *Host) {
+	h.t.Helper()
+	h.Sh("echo nameserver 192.0.2.9 | resolvconf -a eth9 -m 0 -x; resolvconf -d eth9 -f")
+}
+
+// accidents leave of a tunnel what no command of wgctl would.
+var accidents = []struct {
+	name, do string
+	state    string // what status says then
+	only     string // backend
+	forgets  bool   // what sysctls had been, which only the record knew
+}{
+	{"device killed", "kill -KILL $(pgrep -f '[d]evice-serve wg0')", "device has died", Userspace, false},
+	{"link deleted", "ip link delete wg0", "link was deleted", "", false},
+	{"record lost", "rm /run/wgctl/wg0.json", "record is lost", "", true},
+	{"record cut short", "truncate -s 100 /run/wgctl/wg0.json", "record is lost", "", true},
+	{"link and record lost", "ip link delete wg0; rm /run/wgctl/wg0.json", "", "", true},
+}
+
+// After an accident status says what happened, down leaves the host as it was
+// before up, and so does an up in between, which brings a whole tunnel.
+// Only what the record alone can know stays when that is lost.
+func TestAccidents(t *testing.T) {
+	for _, backend := range backends() {
+		h := newTunnelHost(t, "h")
+		h.WriteFile(configOf("wg0"), fullTunnel(t, 0, "Backend = "+backend))
+		before := h.Snapshot()
+		for _, a := range accidents {
+			if a.only == Userspace && backend != Userspace && Backend() != Userspace {
+				continue
+			}
+			for _, heal := range []bool{false, true} {
+				t.Logf("Backend = %s: %s, up in between: %v", backend, a.name, heal)
+				wgctlOK(h, "up", "wg0")
+				h.Sh(a.do)
+				WaitFor(t, 5*time.Second, "the link to go", func() bool {
+					return !strings.HasPrefix(a.do, "ip link") && a.only == "" || h.Run("ip", "link", "show", "wg0").Code != 0
+				})
+				if a.state != "" {
+					said(t, wgctlOK(h, "status").Stdout, "wg0", a.state)
+					said(t, statuses(h)["wg0"].State, a.state)
+				}
+				if heal {
+					wgctlOK(h, "up", "wg0")
+					whole(h, "wg0")
+				}
+				wgctlOK(h, "down", "wg0")
+				if a.forgets {
+					h.Must("sysctl", "-qw", "net.ipv4.conf.all.src_valid_mark=0")
+				}
+				h.Unchanged(before)
+			}
+		}
+	}
+}
+
+// An up that is killed while a hook runs leaves a state from which both up and
+// down find their way.
+func TestKilledInAHook(t *testing.T) {
+	h := newTunnelHost(t, "h")
+	before := h.Snapshot()
+	for _, hook := range []string{"PreUp", "PostUp", "PreDown", "PostDown"} {
+		for _, heal := range []bool{false, true} {
+			t.Logf("killed in %s, up afterwards: %v", hook, heal)
+			file := fullTunnel(t, 0, "Backend = auto")
+			h.WriteFile(configOf("wg0"), strings.Replace(file, "Backend = auto", hook+" = echo now; sleep 1000", 1))
+			verb := "up"
+			if strings.HasSuffix(hook, "Down") {
+				wgctlOK(h, "up", "wg0")
+				verb = "down"
+			}
+			p := h.Start(Bin(t), verb, "wg0")
+			p.Expect(20*time.Second, "now\n")
+			p.Signal(syscall.SIGKILL)
+			h.Sh("pkill -KILL -x sleep || true") // the hook itself outlives the kill
+			p.Wait(20 * time.Second)
+			if out := wgctlOK(h, "status"); !strings.Contains(out.Stdout, "cut short") {
+				t.Errorf("status doesn't say that a run was cut short: %v", out)
+			}
+			h.WriteFile(configOf("wg0"), file)
+			if heal {
+				wgctlOK(h, "up", "wg0")
+				whole(h, "wg0")
+			}
+			wgctlOK(h, "down", "wg0")
+			h.Unchanged(before)
+		}
+	}
+}
+
+// Ctrl-C during a hook undoes everything and ends the hook's children too.
+func TestInterruptedInAHook(t *testing.T) {
+	h := newTunnelHost(t, "h")
+	h.WriteFile(configOf("wg0"), fullTunnel(t, 0, "PostUp = echo now; sleep 1000 & sleep 1000; wait"))
+	before := h.Snapshot()
+	for _, sig := range []syscall.Signal{syscall.SIGINT, syscall.SIGTERM} {
+		p := h.Start(Bin(t), "up", "wg0")
+		p.Expect(20*time.Second, "now\n")
+		p.Signal(sig)
+		if out := p.Wait(20 * time.Second); out.Code == 0 {
+			t.Errorf("%v: want a failure: %v", sig, out)
+		} else {
+			said(t, out.Stderr, "PostUp hook")
+		}
+		h.Unchanged(before)
+	}
+}

@@ -1,0 +1,405 @@
+// SPDX-License-Identifier: MIT
+
+package integration
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"runtime"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+// A Fault is what happens to wgctl when it is about to make its N-th system
+// call that matters: the call fails with the error that Errno has for it, or
+// the process gets a signal. Calls are counted over all threads and over the
+// processes of wgctl itself, not over the programs that it runs, until it ends.
+// (strace's inject counts for every thread apart, so that it puts several
+// faults into one run.)
+type Fault struct {
+	Kind string // FaultError, FaultKill, FaultTerm or FaultInt
+	At   int    // from 1; 0 is never
+}
+
+// The kinds of faults. The signals come before the call is made; after
+// SIGKILL it never is.
+const (
+	FaultError = "error"
+	FaultKill  = "kill"
+	FaultTerm  = "term"
+	FaultInt   = "int"
+)
+
+// Injected is what came of a run with a fault.
+type Injected struct {
+	Output
+	Calls int    // that were counted
+	Hit   string // the call that met the fault; "" if the run had fewer
+}
+
+const injectReport = "\ninjected: "
+
+// Inject runs wgctl in the host and lets one fault happen to it. The program
+// that injects stays behind until what wgctl started has ended.
+func (h *Host) Inject(f Fault, args ...string) Injected {
+	h.t.Helper()
+	args = append([]string{Bin(h.t)}, args...)
+	p := h.startRole("inject", append([]string{f.Kind, strconv.Itoa(f.At)}, args...)...)
+	p.Expect(runLimit, injectReport)
+	out := p.Output()
+	var r injection
+	before, report, _ := strings.Cut(out.Stderr, injectReport)
+	if err := json.NewDecoder(strings.NewReader(report)).Decode(&r); err != nil {
+		h.t.Fatalf("%s: reading what was injected: %v: %v", h.Name, err, out)
+	}
+	out.Args, out.Stderr, out.Code = args, before, r.Code
+	return Injected{Output: out, Calls: r.Calls, Hit: r.Hit}
+}
+
+// injection is what the injecting process reports.
+type injection struct {
+	Code, Calls int
+	Hit         string
+}
+
+// faults are the calls that matter, with what the fault makes them answer: by
+// these, wgctl learns of the host and changes it. What the Go runtime itself
+// can't live without (memory, threads, its own polling) isn't among them.
+var faults = map[int]struct {
+	name  string
+	errno unix.Errno
+}{
+	unix.SYS_SENDTO:     {"sendto", unix.ENOBUFS},
+	unix.SYS_SENDMSG:    {"sendmsg", unix.ENOBUFS},
+	unix.SYS_RECVFROM:   {"recvfrom", unix.ENOBUFS},
+	unix.SYS_RECVMSG:    {"recvmsg", unix.ENOBUFS},
+	unix.SYS_SOCKET:     {"socket", unix.EMFILE},
+	unix.SYS_CONNECT:    {"connect", unix.ECONNREFUSED},
+	unix.SYS_BIND:       {"bind", unix.ENOMEM},
+	unix.SYS_LISTEN:     {"listen", unix.EADDRINUSE},
+	unix.SYS_WRITE:      {"write", unix.ENOSPC},
+	unix.SYS_FSYNC:      {"fsync", unix.EIO},
+	unix.SYS_OPENAT:     {"openat", unix.EMFILE},
+	unix.SYS_MKDIRAT:    {"mkdirat", unix.ENOSPC},
+	unix.SYS_LINKAT:     {"linkat", unix.ENOSPC},
+	unix.SYS_UNLINKAT:   {"unlinkat", unix.EIO},
+	unix.SYS_RENAMEAT:   {"renameat", unix.ENOSPC},
+	unix.SYS_FCHMOD:     {"fchmod", unix.EIO},
+	unix.SYS_FCHMODAT:   {"fchmodat", unix.EIO},
+	unix.SYS_FLOCK:      {"flock", unix.ENOLCK},
+	unix.SYS_IOCTL:      {"ioctl", unix.EIO},
+	unix.SYS_EXECVE:     {"execve", unix.ENOMEM},
+	unix.SYS_PIPE2:      {"pipe2", unix.EMFILE},
+	unix.SYS_SETSOCKOPT: {"setsockopt", unix.ENOBUFS},
+}
+
+func init() {
+	roles["inject"] = inject
+	roles["injected"] = injected
+}
+
+// inject runs the program in args[2:] under a filter of seccomp(2) that asks
+// this process about every call of faults.
+func inject(args []string) error {
+	at, err := strconv.Atoi(args[1])
+	if err != nil {
+		return err
+	}
+	in := &injector{kind: args[0], at: at, exe: args[2]}
+	ours, theirs, err := socketPair()
+	if err != nil {
+		return err
+	}
+	cmd := roleCommand("injected", args[2:]...)
+	cmd.Env = append(cmd.Env, "GODEBUG=asyncpreemptoff=1") // its signals restart calls, which would count twice
+	cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
+	cmd.ExtraFiles = []*os.File{theirs}
+	if err := cmd.Start(); err != nil {
+		return err
+	}
+	theirs.Close()
+	if err := in.listen(ours); err != nil {
+		return errors.Join(err, cmd.Wait())
+	}
+	done := make(chan struct{})
+	go func() {
+		in.serve()
+		close(done)
+	}()
+	var exit *exec.ExitError
+	if err := cmd.Wait(); err != nil && !errors.As(err, &exit) {
+		return err
+	}
+	in.report(cmd.ProcessState)
+	<-done // a device that was started is still under the filter
+	return nil
+}
+
+func socketPair() (ours *net.UnixConn, theirs *os.File, err error) {
+	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return nil, nil, err
+	}
+	file := os.NewFile(uintptr(fds[0]), "ours")
+	defer file.Close()
+	conn, err := net.FileConn(file)
+	if err != nil {
+		return nil, nil, err
+	}
+	return conn.(*net.UnixConn), os.NewFile(uintptr(fds[1]), "theirs"), nil
+}
+
+// injected puts itself under the filter, hands the listener over, and becomes
+// the program. Only the thread that executes the program is under the filter:
+// another has to hand over.
+func injected(args []string) error {
+	runtime.LockOSThread()
+	file := os.NewFile(3, "theirs")
+	conn, err := net.FileConn(file)
+	if err != nil {
+		return err
+	}
+	listener, handed := make(chan int), make(chan error)
+	go func() {
+		runtime.LockOSThread() // a thread of its own, from before the filter
+		listener <- 0
+		_, _, err := conn.(*net.UnixConn).WriteMsgUnix([]byte{0}, unix.UnixRights(<-listener), nil)
+		if err == nil {
+			_, err = conn.Read(make([]byte, 1)) // until somebody listens
+		}
+		handed <- err
+	}()
+	<-listener
+	env := slices.DeleteFunc(os.Environ(), func(s string) bool { return strings.HasPrefix(s, roleEnv+"=") })
+	fd, err := filter()
+	if err != nil {
+		return err
+	}
+	listener <- fd
+	if err := <-handed; err != nil {
+		return err
+	}
+	return unix.Exec(args[0], args, env)
+}
+
+// filter puts the calling thread under a filter that hands the calls of faults
+// to the returned listener.
+func filter() (listener int, err error) {
+	prog := []unix.SockFilter{{Code: unix.BPF_LD | unix.BPF_W | unix.BPF_ABS, K: 0}} // seccomp_data.nr
+	for nr := range faults {
+		prog = append(prog,
+			unix.SockFilter{Code: unix.BPF_JMP | unix.BPF_JEQ | unix.BPF_K, K: uint32(nr), Jf: 1},
+			unix.SockFilter{Code: unix.BPF_RET | unix.BPF_K, K: unix.SECCOMP_RET_USER_NOTIF})
+	}
+	prog = append(prog, unix.SockFilter{Code: unix.BPF_RET | unix.BPF_K, K: unix.SECCOMP_RET_ALLOW})
+	fprog := unix.SockFprog{Len: uint16(len(prog)), Filter: &prog[0]}
+	fd, _, errno := unix.Syscall(unix.SYS_SECCOMP, unix.SECCOMP_SET_MODE_FILTER,
+		unix.SECCOMP_FILTER_FLAG_NEW_LISTENER, uintptr(unsafe.Pointer(&fprog)))
+	if errno != 0 {
+		return -1, fmt.Errorf("installing a filter of system calls: %w", errno)
+	}
+	return int(fd), nil
+}
+
+// An injector answers for the kernel.
+type injector struct {
+	kind     string
+	at       int
+	exe      string
+	listener int
+
+	ended chan struct{}
+	count chan injection
+}
+
+// notification and response are struct seccomp_notif and seccomp_notif_resp of
+// linux/seccomp.h.
+type (
+	notification struct {
+		id         uint64
+		pid, flags uint32
+		nr         int32
+		arch       uint32
+		ip         uint64
+		args       [6]uint64
+	}
+	response struct {
+		id    uint64
+		val   int64
+		errno int32
+		flags uint32
+	}
+)
+
+func (in *injector) listen(conn *net.UnixConn) error {
+	oob := make([]byte, unix.CmsgSpace(4))
+	_, n, _, _, err := conn.ReadMsgUnix(make([]byte, 1), oob)
+	if err != nil {
+		return err
+	}
+	msgs, err := unix.ParseSocketControlMessage(oob[:n])
+	if err != nil || len(msgs) != 1 {
+		return fmt.Errorf("receiving the listener: %v", err)
+	}
+	fds, err := unix.ParseUnixRights(&msgs[0])
+	if err != nil {
+		return err
+	}
+	in.listener = fds[0]
+	in.ended, in.count = make(chan struct{}), make(chan injection, 1)
+	_, err = conn.Write([]byte{0})
+	return err
+}
+
+// report prints what happened, once the program has ended.
+func (in *injector) report(state *os.ProcessState) {
+	close(in.ended)
+	// The next call of what is left, or its end, comes too late to count.
+	r := <-in.count
+	r.Code = state.ExitCode()
+	if ws, ok := state.Sys().(interface {
+		Signaled() bool
+		Signal() unix.Signal
+	}); ok && ws.Signaled() {
+		r.Code = 128 + int(ws.Signal())
+	}
+	b, _ := json.Marshal(r)
+	// After all that the program printed there.
+	fmt.Fprintf(os.Stderr, "%s%s\n", injectReport, b)
+}
+
+// serve answers until nobody is under the filter any more.
+func (in *injector) serve() {
+	var r injection
+	ended := in.ended
+	for {
+		select {
+		case <-ended:
+			in.count <- r
+			ended = nil
+		default:
+		}
+		fds := []unix.PollFd{{Fd: int32(in.listener), Events: unix.POLLIN}}
+		if n, err := unix.Poll(fds, int(10*time.Millisecond/time.Millisecond)); n == 0 || err == unix.EINTR {
+			continue
+		}
+		if fds[0].Revents&unix.POLLIN == 0 { // the last one is gone
+			if ended != nil {
+				<-ended
+				in.count <- r
+			}
+			return
+		}
+		var n notification
+		if err := in.ioctl(unix.SECCOMP_IOCTL_NOTIF_RECV, unsafe.Pointer(&n)); err != nil {
+			continue // it was killed meanwhile
+		}
+		answer := response{id: n.id, flags: unix.SECCOMP_USER_NOTIF_FLAG_CONTINUE}
+		if ended != nil && in.counts(&n) {
+			r.Calls++
+			if r.Calls == in.at {
+				r.Hit = n.describe()
+				in.strike(&n, &answer)
+			}
+		}
+		_ = in.ioctl(unix.SECCOMP_IOCTL_NOTIF_SEND, unsafe.Pointer(&answer))
+	}
+}
+
+func (in *injector) ioctl(request uintptr, arg unsafe.Pointer) error {
+	_, _, errno := unix.Syscall(unix.SYS_IOCTL, uintptr(in.listener), request, uintptr(arg))
+	if errno != 0 {
+		return errno
+	}
+	return nil
+}
+
+// strike lets the fault happen.
+func (in *injector) strike(n *notification, answer *response) {
+	switch in.kind {
+	case FaultError:
+		answer.errno, answer.flags = -int32(faults[int(n.nr)].errno), 0
+	case FaultKill:
+		_ = unix.Kill(int(n.pid), unix.SIGKILL)
+	case FaultTerm:
+		_ = unix.Kill(int(n.pid), unix.SIGTERM)
+	case FaultInt:
+		_ = unix.Kill(int(n.pid), unix.SIGINT)
+	}
+}
+
+// counts reports whether a call is wgctl's and matters.
+func (in *injector) counts(n *notification) bool {
+	exe, err := os.Readlink(fmt.Sprintf("/proc/%d/exe", n.pid))
+	if err != nil || exe != in.exe {
+		return false
+	}
+	switch int(n.nr) {
+	case unix.SYS_WRITE:
+		// What is printed is no step, and the runtime's own wake-ups go
+		// through an eventfd.
+		return n.args[0] > 2 && !strings.HasPrefix(n.file(), "anon_inode:")
+	case unix.SYS_OPENAT:
+		return !strings.HasPrefix(n.text(n.args[1]), "/sys/kernel/mm/")
+	}
+	return true
+}
+
+// file is what the descriptor in the call's first argument leads to.
+func (n *notification) file() string {
+	target, _ := os.Readlink(fmt.Sprintf("/proc/%d/fd/%d", n.pid, n.args[0]))
+	return target
+}
+
+// text reads a string of the caller's memory.
+func (n *notification) text(at uint64) string {
+	mem, err := os.Open(fmt.Sprintf("/proc/%d/mem", n.pid))
+	if err != nil {
+		return ""
+	}
+	defer mem.Close()
+	b := make([]byte, 256)
+	got, _ := mem.ReadAt(b, int64(at))
+	text, _, _ := strings.Cut(string(b[:got]), "\x00")
+	return text
+}
+
+// describe names the call for messages.
+func (n *notification) describe() string {
+	name := faults[int(n.nr)].name
+	switch int(n.nr) {
+	case unix.SYS_OPENAT, unix.SYS_MKDIRAT, unix.SYS_UNLINKAT, unix.SYS_RENAMEAT, unix.SYS_LINKAT, unix.SYS_FCHMODAT:
+		return fmt.Sprintf("%s(%s)", name, n.text(n.args[1]))
+	case unix.SYS_EXECVE:
+		return fmt.Sprintf("%s(%s)", name, n.text(n.args[0]))
+	case unix.SYS_SENDTO, unix.SYS_WRITE:
+		return fmt.Sprintf("%s(%s, %s)", name, n.file(), n.message())
+	case unix.SYS_SOCKET, unix.SYS_PIPE2:
+		return name
+	}
+	return fmt.Sprintf("%s(%s)", name, n.file())
+}
+
+// message is the type of a message to the kernel: the second word of struct
+// nlmsghdr, if it is one.
+func (n *notification) message() string {
+	mem, err := os.Open(fmt.Sprintf("/proc/%d/mem", n.pid))
+	if err != nil {
+		return ""
+	}
+	defer mem.Close()
+	var header [8]byte
+	if _, err := mem.ReadAt(header[:], int64(n.args[1])); err != nil {
+		return ""
+	}
+	return fmt.Sprintf("type %d", uint16(header[4])|uint16(header[5])<<8)
+}

@@ -1,0 +1,39 @@
+// SPDX-License-Identifier: MIT
+
+package integration
+
+import (
+	"os"
+	"path/filepath"
+	"regexp"
+	"testing"
+)
+
+// What the README shows works: its commands, in their order, on its file, each
+// exits 0, and afterwards the host is as it was.
+func TestReadme(t *testing.T) {
+	text, err := os.ReadFile("../README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	file := regexp.MustCompile("(?s)```ini\n(.*?)```").FindSubmatch(text)
+	var commands []string
+	for _, block := range regexp.MustCompile("(?s)```sh\n(.*?)```").FindAllString(string(text), -1) {
+		commands = append(commands, regexp.MustCompile(`(?m)^wgctl .*$`).FindAllString(block, -1)...)
+	}
+	if file == nil || len(commands) < 10 {
+		t.Fatalf("README.md has a file: %t, and %d commands", file != nil, len(commands))
+	}
+	h := NewHost(t, "reader")
+	h.WriteFile("/etc/wireguard/wg0.conf", string(file[1]))
+	h.WriteFile("/run/reader/office.conf", string(file[1]))
+	h.Setenv("PATH", filepath.Dir(Bin(t))+":"+os.Getenv("PATH"))
+	h.Must("mkdir", "-m", "700", "/run/wgctl", "/run/wireguard") // which stay
+	before := h.Snapshot()
+	for _, c := range commands {
+		if out := h.Run("sh", "-c", "cd /run/reader && "+c); out.Code != 0 {
+			t.Error(out)
+		}
+	}
+	h.Unchanged(before)
+}

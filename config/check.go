@@ -14,6 +14,7 @@ const (
 // check finds what is wrong with, or suspicious in, the file as a whole.
 func (b *builder) check() {
 	b.checkMTU()
+	b.checkDNS()
 	b.checkPeers()
 	b.checkClaims()
 }
@@ -35,6 +36,14 @@ func (b *builder) checkMTU() {
 				mtu, family, least, b.cfg.Line(InInterface, "Address", i))
 			return
 		}
+	}
+}
+
+// checkDNS warns of search domains that wg-quick takes no notice of.
+func (b *builder) checkDNS() {
+	if in := b.cfg.Interface; len(in.DNS) == 0 && len(in.DNSSearch) > 0 {
+		b.warnf(b.cfg.Line(InInterface, "DNS", 0), interfaceSection, "DNS",
+			"has search domains but no nameserver, and does nothing")
 	}
 }
 

@@ -69,15 +69,8 @@ func (r *report) sorted(list []*Error) []*Error {
 // shown quotes a value for a message, cut to a readable length. What could be
 // a key that ended up in the wrong place isn't shown.
 func shown(value string) string {
-	run := 0
-	for i := 0; i < len(value); i++ {
-		if !isBase64(value[i]) {
-			run = 0
-			continue
-		}
-		if run++; run == 20 {
-			return "the value"
-		}
+	if maybeKey(value) {
+		return "the value"
 	}
 	const most = 60
 	if len(value) <= most {
@@ -88,6 +81,21 @@ func shown(value string) string {
 		cut--
 	}
 	return strconv.Quote(value[:cut]) + "..."
+}
+
+// maybeKey reports whether a value may be a key, or a good part of one.
+func maybeKey(value string) bool {
+	run := 0
+	for i := 0; i < len(value); i++ {
+		if !isBase64(value[i]) {
+			run = 0
+			continue
+		}
+		if run++; run == 20 {
+			return true
+		}
+	}
+	return false
 }
 
 func isBase64(c byte) bool {

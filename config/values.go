@@ -171,6 +171,15 @@ func parseNetmask(s string) (int, bool) {
 	return 0, false
 }
 
+// What can be wrong with values, where wg has words of its own for it.
+const (
+	noAddress          = "is not an address with an optional prefix length"
+	noBracket          = "has no closing bracket"
+	noPort             = "has no port"
+	noPortAfterBracket = "has no port after the bracket"
+	wrongPort          = "has a wrong port: a number from 0 to 65535, or the name of a service"
+)
+
 // parseAllowedIP takes what wg takes; unmasked is what was masked off.
 func parseAllowedIP(s string) (ip AllowedIP, unmasked bool, fault string) {
 	switch {
@@ -182,7 +191,7 @@ func parseAllowedIP(s string) (ip AllowedIP, unmasked bool, fault string) {
 	host, mask, masked := strings.Cut(s, "/")
 	a, err := netip.ParseAddr(host)
 	if err != nil || a.Zone() != "" {
-		return ip, false, "is not an address with an optional prefix length"
+		return ip, false, noAddress
 	}
 	bits := uint64(a.BitLen())
 	if masked {
@@ -202,24 +211,24 @@ func parseEndpoint(s string) (e Endpoint, fault string) {
 	var port string
 	if rest, ok := strings.CutPrefix(s, "["); ok {
 		if e.Host, port, ok = strings.Cut(rest, "]"); !ok {
-			return Endpoint{}, "has no closing bracket"
+			return Endpoint{}, noBracket
 		}
 		if port, ok = strings.CutPrefix(port, ":"); !ok {
-			return Endpoint{}, "has no port after the bracket"
+			return Endpoint{}, noPortAfterBracket
 		}
 	} else {
 		colon := strings.LastIndexByte(s, ':')
 		if colon < 0 {
-			return Endpoint{}, "has no port"
+			return Endpoint{}, noPort
 		}
 		e.Host, port = s[:colon], s[colon+1:]
 	}
 	if port == "" {
-		return Endpoint{}, "has no port"
+		return Endpoint{}, noPort
 	}
 	var ok bool
 	if e.Port, ok = parsePort(port); !ok {
-		return Endpoint{}, "has a wrong port: a number from 0 to 65535, or the name of a service"
+		return Endpoint{}, wrongPort
 	}
 	if fault := hostFault(e.Host); fault != "" {
 		return Endpoint{}, fault

@@ -8,7 +8,7 @@ import "fmt"
 // kind.
 var inGuest = []string{
 	"allhooks", "bgp", "covered", "dnssearch", "full-psk", "full4",
-	"gw-masq", "hookshell", "manyaddr", "spaces", "tablenum", "twice",
+	"gw-masq", "hookshell", "manyaddr", "pathmtu", "spaces", "tablenum", "twice",
 }
 
 // A difference is what wgctl does otherwise than wg-quick with a file, and why.
@@ -33,6 +33,10 @@ var differs = map[string][]difference{
 	"fulldual":     {linkLocalGuarded("fulldual"), validMarkLeft},
 	"killswitch":   {linkLocalGuarded("killswitch"), validMarkLeft},
 	"lanhook":      {markAlsoIn("ip6", 51820), validMarkLeft},
+	"pathmtu": {
+		leastMTU(Userspace, `pathmtu: <POINTOPOINT,MULTICAST,NOARP,UP,LOWER_UP> mtu %d qdisc pfifo_fast state UNKNOWN mode DEFAULT group default qlen 500\    link/none`),
+		leastMTU(Kernel, `pathmtu: <POINTOPOINT,NOARP,UP,LOWER_UP> mtu %d qdisc noqueue state UNKNOWN mode DEFAULT group default qlen 1000\    link/none`),
+	},
 	"provider":     {linkLocalGuarded("provider"), validMarkLeft},
 	"provider-nat": {markAlsoIn("ip6", 51820), validMarkLeft},
 	"warp":         {linkLocalGuarded("warp"), validMarkLeft},
@@ -71,4 +75,16 @@ var validMarkLeft = difference{
 		"sysctls: + net/ipv4/conf/all/src_valid_mark = 1",
 		"sysctls: - net/ipv4/conf/all/src_valid_mark = 0",
 	},
+}
+
+// leastMTU: wg-quick of 2021 goes by the widest way to a peer, since 2025 by
+// the narrowest, as wgctl does. link is what ip(8) says of a link of the
+// backend.
+func leastMTU(backend, link string) difference {
+	return difference{
+		why:     "wgctl takes the least MTU of the ways to the peers, as wg-quick does since 2025",
+		backend: backend,
+		theirs:  []string{"links and addresses: + " + fmt.Sprintf(link, 1500-80)},
+		ours:    []string{"links and addresses: + " + fmt.Sprintf(link, 1450-80)},
+	}
 }

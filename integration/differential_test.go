@@ -111,15 +111,15 @@ func likeWgQuick(t *testing.T, name string) {
 	}
 }
 
-// sameFacts compares facts that one program alone brought about with those
-// that the table names.
+// sameFacts demands that of one kind there are just the facts that a table
+// names.
 func sameFacts(t *testing.T, what string, want, got []string) {
 	t.Helper()
 	for _, f := range without(got, want) {
 		t.Errorf("%s: %s", what, f)
 	}
 	for _, f := range without(want, got) {
-		t.Errorf("the table differs says %s, but it isn't so: %s", what, f)
+		t.Errorf("should be, but isn't, %s: %s", what, f)
 	}
 }
 
@@ -161,7 +161,9 @@ var (
 	iptablesRule = regexp.MustCompile(`\b(ip6?tables)(?: -t (\w+))? -[AI] (\w+)`)
 )
 
-// underlay gives a host a link eth0 with default routes, which lead nowhere.
+// underlay gives a host a link eth0 with default routes, which lead nowhere,
+// and ways of a smaller MTU to the networks of documentation (RFC 5737, 3849),
+// in which many endpoints are.
 func underlay(h *Host) {
 	h.t.Helper()
 	const batch = `link add eth0 type veth peer name far
@@ -171,6 +173,8 @@ address add 198.18.0.2/24 dev eth0
 address add 2001:db8:ffff::2/64 dev eth0 nodad
 route add default via 198.18.0.1 dev eth0
 route add ::/0 via 2001:db8:ffff::1 dev eth0
+route add 192.0.2.0/24 via 198.18.0.1 dev eth0 mtu 1450
+route add 2001:db8::/32 via 2001:db8:ffff::1 dev eth0 mtu 1460
 `
 	if out := h.RunInput(batch, "ip", "-batch", "-"); out.Code != 0 {
 		h.t.Fatalf("%s: making an underlay: %v", h.Name, out)

@@ -3,65 +3,61 @@
 package integration
 
 import (
-	"encoding/json"
 	"fmt"
+	"math/rand/v2"
 	"os"
 	"regexp"
-	"slices"
 	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 )
 
-// A rig is a host with the config of a tunnel that makes up take every kind of
-// step, and with the two states that it may ever be found in between runs.
+// A rig is a host with a file that makes up take every kind of step, and with
+// the two states that it may be found in between runs.
 type rig struct {
 	*Host
-	down, up string // snapshots
+	down, up string // shapes
+	upTakes  time.Duration
 }
 
-// newRig makes a rig whose programs have each made their own folders already.
+// newRig makes a rig, in which all programs have made the folders they keep.
 func newRig(t testing.TB) *rig {
 	t.Helper()
 	Need(t, "resolvconf", "bash", "nft", "wg")
-	r := &rig{Host: NewHost(t, "h")}
-	r.Sh(`ip link add eth0 type veth peer name eth1
-		ip address add 192.0.2.2/24 dev eth0; ip address add 2001:db8::2/64 dev eth0 nodad
-		ip link set eth0 up; ip link set eth1 up
-		ip route add default via 192.0.2.1; ip route add default via 2001:db8::1`)
-	r.WriteFile("/etc/wireguard/wg0.conf", peerConfig(t, r.Host, "10.8.0.1/24, fd08::1/64", "0.0.0.0/0, ::/0",
-		"ListenPort = 51820\nDNS = 10.8.0.53, fd08::53, corp.example\n"+
-			"PreUp = ip link show %i >/dev/null\nPostUp = ip rule show >/dev/null\n"+
-			"PreDown = ip link show >/dev/null\nPostDown = ip rule show >/dev/null"))
-	r.mustUp()
-	r.mustDown()
+	r := &rig{Host: newTunnelHost(t, "h")}
+	r.WriteFile(configOf("wg0"), fullTunnel(t, 0, "ListenPort = 51820", "DNS = 10.8.0.53, fd08::53, corp.example",
+		"PreUp = ip link show %i >/dev/null", "PostUp = ip rule show >/dev/null",
+		"PreDown = ip link show >/dev/null", "PostDown = ip rule show >/dev/null"))
+	wgctlOK(r.Host, "up", "wg0")
+	wgctlOK(r.Host, "down", "wg0")
 	r.down = r.shape()
-	r.mustUp()
+	begin := time.Now()
+	wgctlOK(r.Host, "up", "wg0")
+	r.upTakes = time.Since(begin)
 	r.up = r.shape()
-	r.mustDown()
-	if got := r.settles(r.down); got != "" {
-		t.Fatalf("without any fault, down leaves:\n%s", got)
+	wgctlOK(r.Host, "down", "wg0")
+	if diff := r.comesTo(r.down); diff != "" {
+		t.Fatalf("down leaves without any fault: %s", diff)
 	}
 	return r
 }
 
-func (r *rig) mustUp()   { r.t.Helper(); r.Must(Bin(r.t), "up", "wg0") }
-func (r *rig) mustDown() { r.t.Helper(); r.Must(Bin(r.t), "down", "wg0") }
+// accidental are lines of a snapshot that differ from run to run: the
+// link-local address that the kernel makes up for a TUN, and the process that
+// injects. A file of a lock that nobody holds is no lock: whoever is killed
+// leaves it, and the next to lock removes it.
+var accidental = regexp.MustCompile(`(?m)^.*( fe80::[0-9a-f]|\.test (error|kill|term|int) |/wgctl/\.host\.lock$).*\n`)
 
-// Of a TUN, the kernel makes up the link-local address.
-var madeUp = regexp.MustCompile(`(?m)^.*(fe80::[0-9a-f]|\.test (error|kill|term|int) ).*\n`)
-
-// shape is a snapshot without what differs between two runs of up, and without
-// the process that injects.
 func (r *rig) shape() string {
 	r.t.Helper()
-	return madeUp.ReplaceAllString(r.Snapshot(), "")
+	return accidental.ReplaceAllString(r.Snapshot(), "")
 }
 
-// settles waits until the host has a shape, and returns the difference if it
+// comesTo waits until the host has a shape, and returns the difference if it
 // does not come to that.
-func (r *rig) settles(want string) string {
+func (r *rig) comesTo(want string) string {
 	r.t.Helper()
 	deadline := time.Now().Add(Timeout(2 * time.Second))
 	for {
@@ -70,31 +66,36 @@ func (r *rig) settles(want string) string {
 			return ""
 		}
 		if time.Now().After(deadline) {
-			return Diff(want, now)
+			return "the host is not as it should be:\n" + Diff(want, now)
 		}
 		time.Sleep(Timeout(20 * time.Millisecond))
 	}
 }
 
-// whole returns what is wrong with the tunnel, if it should be up: as ip, nft
-// and others see it, and as wgctl itself does.
-func (r *rig) whole() string {
+// isUp returns what is wrong with the tunnel, as others see it and as wgctl
+// does; then it takes it down.
+func (r *rig) isUp() string {
 	r.t.Helper()
-	if diff := r.settles(r.up); diff != "" {
-		return "not the whole tunnel:\n" + diff
+	if diff := r.comesTo(r.up); diff != "" {
+		return diff
 	}
-	out := r.Wgctl("status", "wg0", "--json")
-	var status []struct {
-		State string
-		Drift []string
+	if s := statuses(r.Host)["wg0"]; s.State != "up" || len(s.Drift)+len(s.Foreign) > 0 {
+		return fmt.Sprintf("status: %+v", s)
 	}
-	if err := json.Unmarshal([]byte(out.Stdout), &status); err != nil {
-		return fmt.Sprintf("status: %v: %v", err, out)
+	if out := r.Wgctl("down", "wg0"); out.Code != 0 {
+		return "afterwards: " + out.String()
 	}
-	if len(status) != 1 || status[0].State != "up" || len(status[0].Drift) > 0 {
-		return "status: " + out.String()
+	return r.comesTo(r.down)
+}
+
+// reset brings the host back after a failed check; a new one if that fails.
+func (r *rig) reset() *rig {
+	r.t.Helper()
+	r.Wgctl("down", "wg0")
+	if r.comesTo(r.down) != "" {
+		return newRig(r.t)
 	}
-	return ""
+	return r
 }
 
 // errorLines are the lines in which wgctl says what went wrong.
@@ -108,94 +109,205 @@ func errorLines(o Output) []string {
 	return lines
 }
 
-func TestG2Sweep(t *testing.T) {
-	for _, c := range []struct{ kind, verb string }{{FaultError, "up"}, {FaultKill, "up"}, {FaultTerm, "up"}, {FaultError, "down"}, {FaultKill, "down"}} {
-		if v := os.Getenv("G2"); v != "" && v != c.kind+c.verb { continue }
-		t.Run(c.kind+c.verb, func(t *testing.T) {
-			t.Parallel()
-			r := newRig(t)
-			begin := time.Now()
-			hit, bad := map[string]int{}, 0
-			at := 1
-			if v := os.Getenv("G2AT"); v != "" { at, _ = strconv.Atoi(v) }
-			for ; ; at++ {
-				if c.verb == "down" { r.mustUp() }
-				i := r.Inject(Fault{c.kind, at}, c.verb, "wg0")
-				if i.Hit == "" { break }
-				wrong := ""
-				switch {
-				case c.verb == "up" && c.kind != FaultKill: wrong = r.afterUp(i, at)
-				case c.verb == "down" && c.kind == FaultError: wrong = r.afterDown(i)
-				default:
-					wrong = r.afterKill(at)
-				}
-				hit[fmt.Sprint(i.Code)]++
-				if wrong != "" {
-					bad++
-					t.Errorf("%s %s at call %d, %s: %s\n%v", c.kind, c.verb, at, i.Hit, wrong, i)
-					r.Wgctl("down", "wg0")
-					if r.settles(r.down) != "" { r = newRig(t) }
-				}
-				if os.Getenv("G2AT") != "" { t.Log(i); break }
-			}
-			t.Log(at-1, "points", hit, "bad", bad, time.Since(begin))
-		})
+// A sweep runs a verb again and again, with one fault in each run, at calls all
+// over it. check says what is wrong afterwards.
+type sweep struct {
+	kind, verb string
+	runs       int
+	check      func(r *rig, i Injected) string
+}
+
+// points are the calls that meet with a fault, out of all. Which ones changes
+// from run to run; WGCTL_TEST_FAULTS is "all" for all, or the number of one.
+func (s sweep) points(t *testing.T, all int) []int {
+	first, step := 1, max(1, all/s.runs)
+	switch only := os.Getenv("WGCTL_TEST_FAULTS"); only {
+	case "":
+		first += rand.IntN(step)
+	case "all":
+		step = 1
+	default:
+		at, err := strconv.Atoi(only)
+		if err != nil {
+			t.Fatalf("WGCTL_TEST_FAULTS: %v", err)
+		}
+		return []int{at}
+	}
+	var at []int
+	for ; first <= all; first += step {
+		at = append(at, first)
+	}
+	return at
+}
+
+func (s sweep) run(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	if s.verb == "down" {
+		wgctlOK(r.Host, "up", "wg0")
+	}
+	plain := r.Inject(Fault{}, s.verb, "wg0")
+	if plain.Code != 0 || plain.Calls == 0 {
+		t.Fatalf("without a fault: %v", plain)
+	}
+	r = r.reset()
+	codes, hits := map[int]int{}, 0
+	for _, at := range s.points(t, plain.Calls) {
+		if s.verb == "down" {
+			wgctlOK(r.Host, "up", "wg0")
+		}
+		i := r.Inject(Fault{s.kind, at}, s.verb, "wg0")
+		if wrong := s.check(r, i); wrong != "" {
+			t.Errorf("%s at call %d, %s:\n%v\n%s", s.kind, at, i.Hit, i, wrong)
+			r = r.reset()
+		}
+		codes[i.Code]++
+		if i.Hit != "" {
+			hits++
+		}
+	}
+	t.Logf("%s of %s: %d of about %d calls; exit codes and how often: %v", s.kind, s.verb, hits, plain.Calls, codes)
+	if hits == 0 {
+		t.Error("no call met with a fault")
 	}
 }
 
-func (r *rig) afterUp(i Injected, at int) string {
+// Each call of the system by which up learns and acts is made to fail, one in
+// each run. Either the tunnel is whole all the same, or there is one line of
+// error, exit status 1, and nothing is left. No run hangs.
+func TestUpWithFailingCalls(t *testing.T) {
+	sweep{FaultError, "up", rounds(60, 4), func(r *rig, i Injected) string {
+		switch i.Code {
+		case 0:
+			r.tidy(i)
+			return r.isUp()
+		case 1:
+			if n := len(errorLines(i.Output)); n != 1 {
+				return fmt.Sprintf("%d lines of error", n)
+			}
+			r.tidy(i)
+			return r.comesTo(r.down)
+		}
+		return "exit status"
+	}}.run(t)
+}
+
+// tidy removes the one thing that can't be expected of wgctl: a file that it
+// could not remove, or could not lock, because just that call failed.
+func (r *rig) tidy(i Injected) {
+	r.t.Helper()
+	if strings.HasPrefix(i.Hit, "unlinkat(") || strings.HasPrefix(i.Hit, "flock(") {
+		r.Sh("rm -f /run/wgctl/*.lock /run/wireguard/.*.new")
+	}
+}
+
+// Each call by which down acts is made to fail. Down ends well all the same, or
+// says that the tunnel is as it was, or what is left; then a second one ends
+// well.
+func TestDownWithFailingCalls(t *testing.T) {
+	sweep{FaultError, "down", rounds(40, 4), func(r *rig, i Injected) string {
+		r.tidy(i)
+		switch i.Code {
+		case 0:
+			return r.comesTo(r.down)
+		case 1:
+			if len(errorLines(i.Output)) == 0 {
+				return "no line of error"
+			}
+			// A hook that fails does not stop a down.
+			if strings.Contains(i.Stderr, "Down hook: ") {
+				return r.comesTo(r.down)
+			}
+			return r.isUp()
+		case 3:
+			if len(errorLines(i.Output)) == 0 {
+				return "no line of error"
+			}
+			if out := r.Wgctl("down", "wg0"); out.Code != 0 {
+				return out.String()
+			}
+			return r.comesTo(r.down)
+		}
+		return "exit status"
+	}}.run(t)
+}
+
+// SIGTERM and SIGINT at any moment of up undo it, unless it is done by then.
+func TestUpTerminated(t *testing.T)  { sweep{FaultTerm, "up", rounds(25, 3), afterSignal}.run(t) }
+func TestUpInterrupted(t *testing.T) { sweep{FaultInt, "up", rounds(25, 3), afterSignal}.run(t) }
+
+func afterSignal(r *rig, i Injected) string {
 	switch i.Code {
 	case 0:
-		if wrong := r.whole(); wrong != "" { return wrong }
-		if out := r.Wgctl("down", "wg0"); out.Code != 0 { return out.String() }
+		return r.isUp()
 	case 1:
-		if n := errorLines(i.Output); len(n) != 1 { return fmt.Sprintf("%d error lines", len(n)) }
-	case 128+15:
-		if at > 5 { return "exit" }
+		if n := len(errorLines(i.Output)); n != 1 {
+			return fmt.Sprintf("%d lines of error", n)
+		}
+	case 128 + int(syscall.SIGTERM), 128 + int(syscall.SIGINT): // it had not even begun
 	default:
-		return "exit"
+		return "exit status"
 	}
-	return r.settles(r.down)
+	return r.comesTo(r.down)
 }
 
-func (r *rig) afterDown(i Injected) string {
-	if len(errorLines(i.Output)) == 0 && i.Code != 0 { return "no error line" }
-	switch i.Code {
-	case 0:
-	case 1:
-		if wrong := r.whole(); wrong != "" { 
-			if wrong = r.settles(r.down); wrong == "" { return "exit 1 but wholly down" }
-			return wrong
+// killRounds is how often up, and down, is killed.
+func killRounds() int { return rounds(50, 4) }
+
+// An up that is killed at any moment leaves a state from which a down alone
+// leads to the host as it was, and an up alone to the whole tunnel. Likewise a
+// down.
+func TestUpKilled(t *testing.T)   { killed(t, "up") }
+func TestDownKilled(t *testing.T) { killed(t, "down") }
+
+func killed(t *testing.T, verb string) {
+	t.Parallel()
+	r := newRig(t)
+	codes := map[string]int{}
+	for n := range killRounds() {
+		if verb == "down" {
+			wgctlOK(r.Host, "up", "wg0")
 		}
-		if out := r.Wgctl("down", "wg0"); out.Code != 0 { return out.String() }
-		if out := r.Wgctl("down", "wg0"); out.Code != 0 { return out.String() }
-	case 3:
-		if out := r.Wgctl("down", "wg0"); out.Code != 0 { return out.String() }
-	default:
-		return "exit"
+		// Half of the rounds at one of the system calls, the others at a
+		// moment: while another program works, wgctl makes no call.
+		var at, next string
+		var out Output
+		if n%2 == 0 {
+			i := r.Inject(Fault{FaultKill, 1 + rand.IntN(350)}, verb, "wg0")
+			at, out = i.Hit, i.Output
+		} else {
+			wait := time.Duration(rand.Int64N(int64(r.upTakes)))
+			p := r.Start(Bin(t), verb, "wg0")
+			time.Sleep(wait)
+			p.Signal(syscall.SIGKILL)
+			at, out = wait.String(), p.Wait(20*time.Second)
+		}
+		next = []string{"down", "up"}[n/2%2]
+		if wrong := r.afterKill(next); wrong != "" {
+			t.Errorf("%s killed at %s, then %s:\n%v\n%s", verb, at, next, out, wrong)
+			r = r.reset()
+		}
+		codes[fmt.Sprintf("%s, then %s: %d", verb, next, out.Code)]++
 	}
-	return r.settles(r.down)
+	t.Log("how often:", codes)
 }
 
-func (r *rig) afterKill(at int) string {
-	var steps []string
-	_ = slices.Contains(steps, "")
-	if at%2 == 0 {
-		if out := r.Wgctl("up", "wg0"); out.Code != 0 { 
-			if strings.Contains(out.Stderr, "up already") { 
-				if w := r.whole(); w != "" { return "up says up:" + w }
-			} else {
-			return out.String() 
-			}
-		}
-		if w := r.whole(); w != "" { return w }
-		if out := r.Wgctl("down", "wg0"); out.Code != 0 { return out.String() }
+// afterKill lets one command find its way.
+func (r *rig) afterKill(next string) string {
+	r.t.Helper()
+	out := r.Wgctl(next, "wg0")
+	idle := map[string]string{"up": "wg0 is up already", "down": "wg0 is not up"}[next]
+	if out.Code != 0 && !(out.Code == 1 && strings.Contains(out.Stderr, idle)) {
+		return out.String()
+	}
+	wrong := ""
+	if next == "up" {
+		wrong = r.isUp()
 	} else {
-		if out := r.Wgctl("down", "wg0"); out.Code != 0 { 
-			if !strings.Contains(out.Stderr, "is not up") { 
-			return out.String() 
-			}
-		}
+		wrong = r.comesTo(r.down)
 	}
-	return r.settles(r.down)
+	if wrong != "" {
+		return out.String() + "\n" + wrong
+	}
+	return ""
 }

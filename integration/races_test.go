@@ -27,7 +27,7 @@ func TestTwoUpsAtOnce(t *testing.T) {
 	h := newTunnelHost(t, "h")
 	h.WriteFile(configOf("wg0"), fullTunnel(t, 0))
 	before := h.Snapshot()
-	for n := range rounds(100, 10) {
+	for n := range rounds(100, 5) {
 		a, b := atOnce(h, []string{"up", "wg0"}, []string{"up", "wg0"})
 		won, lost := a, b
 		if a.Code != 0 {
@@ -48,7 +48,7 @@ func TestUpAndDownAtOnce(t *testing.T) {
 	h := newTunnelHost(t, "h")
 	h.WriteFile(configOf("wg0"), fullTunnel(t, 0))
 	before := h.Snapshot()
-	for n := range rounds(30, 4) {
+	for n := range rounds(30, 3) {
 		wgctlOK(h, "up", "wg0")
 		a, b := atOnce(h, []string{"down", "wg0"}, []string{"down", "wg0"})
 		if a.Code+b.Code != 1 || !strings.Contains(a.Stderr+b.Stderr, "wgctl: wg0 is not up") {
@@ -78,7 +78,7 @@ func TestTwoFullTunnelsAtOnce(t *testing.T) {
 	h.WriteFile(configOf("wg1"), fullTunnel(t, 1))
 	before := h.Snapshot()
 	names := []string{"wg0", "wg1"}
-	for n := range rounds(100, 10) {
+	for n := range rounds(100, 5) {
 		a, b := atOnce(h, []string{"up", "wg0"}, []string{"up", "wg1"})
 		if a.Code != 0 || b.Code != 0 {
 			t.Fatalf("round %d: %v\n%v", n, a, b)
@@ -160,7 +160,7 @@ func TestSharedSysctl(t *testing.T) {
 	}
 	names := []string{"wg0", "wg1"}
 	wgctlOK(h, "up", "wg0")
-	for n := range rounds(30, 4) {
+	for n := range rounds(30, 3) {
 		from, to := names[n%2], names[1-n%2]
 		down, up := atOnce(h, []string{"down", from}, []string{"up", to})
 		if down.Code != 0 || up.Code != 0 {
@@ -180,6 +180,6 @@ func TestSharedSysctl(t *testing.T) {
 		needed(n, up, failed)
 		whole(h, to)
 	}
-	wgctlOK(h, "down", names[rounds(30, 4)%2])
+	wgctlOK(h, "down", names[rounds(30, 3)%2])
 	h.Unchanged(before)
 }

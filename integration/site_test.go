@@ -108,7 +108,7 @@ func statuses(h *Host) map[string]tunnelStatus {
 	h.t.Helper()
 	var list []tunnelStatus
 	out := wgctlOK(h, "status", "--json")
-	if err := json.Unmarshal([]byte(out.Stdout), &list); err != nil {
+	if err := json.Unmarshal([]byte(out.Stdout), &list); err != nil || strings.Contains(out.Stdout, "null") {
 		h.t.Fatalf("%s: status --json is no list of tunnels: %v: %v", h.Name, err, out)
 	}
 	byName := map[string]tunnelStatus{}

@@ -38,6 +38,10 @@ const (
 // hosts are as they were.
 func TestTunnelCarriesTraffic(t *testing.T) {
 	for _, backend := range backends() {
+		ways := ways
+		if backend == Userspace {
+			ways = ways[rounds(0, 2):] // a kernel without the module shows them all
+		}
 		for _, way := range ways {
 			t.Run(backend+" "+way.name, func(t *testing.T) {
 				s := newSite(t)

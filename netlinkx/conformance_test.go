@@ -47,6 +47,11 @@ var conformance = []struct {
 		"del br0 => EPERM",
 		"device? br0 => ENOTSUP, not there",
 		"device? br1 => ENODEV, not there",
+		"claim br0 1 => EPERM",
+		"claim br0 0",
+		"link br0 => bridge wgctl 1500 down",
+		"del br0",
+		"claim br0 0 => ENODEV, not there",
 	}},
 	{"addresses before and after up", []string{
 		"tun t0",
@@ -299,6 +304,22 @@ var conformance = []struct {
 		"wg wg0 port 5556",
 		"wg t9 port 5556 => ENODEV, not there",
 	}},
+	{"allowed IPs, one by one", []string{
+		"device wg0",
+		"wg wg0 key A peer B ips 10.0.0.0/8,10.1.0.0/16,fd00::/16,::/0 endpoint 192.0.2.1:51820 psk P",
+		"wg wg0 peer C ips 10.2.0.0/16,0.0.0.0/0",
+		"wg wg0 peer B ips- 10.1.0.0/16",
+		"wg wg0 peer B ips- 10.1.0.0/16",
+		"wg wg0 peer B ips- 10.2.0.0/16,0.0.0.0/0",
+		"wg wg0 peer B ips- 10.0.0.7/8,fd00::/17",
+		"wg wg0 peer B ips- ::/0,fd00::/16 ips 10.7.0.0/16,10.2.0.0/16",
+		"wg wg0 peer B ips- 10.8.0.0/16 ips 10.8.0.0/16 keepalive 5",
+		"wg wg0 peer B ips 10.8.0.0/16,10.9.0.0/16 ips- 10.8.0.0/16 replace",
+		"wg wg0 peer B ips- 10.9.0.0/16 replace",
+		"wg wg0 peer D ips- 10.9.0.0/16 update",
+		"wg wg0 peer E ips- 0.0.0.0/0",
+		"wg wg0 peer C ips- 0.0.0.0/0 remove",
+	}},
 	{"listen ports", []string{
 		"device wg0",
 		"device wg1",
@@ -406,6 +427,9 @@ func perform(t *testing.T, w world, line string) (string, error) {
 	case "link":
 		l, err := w.Link(ctx, f[1])
 		return fmt.Sprintf("%s %s %d %s", l.Kind, l.Alias, l.MTU, map[bool]string{true: "up", false: "down"}[l.Up]), err
+	case "claim": // by its index and so many more
+		l, _ := w.Link(ctx, f[1])
+		return "", w.LinkClaim(ctx, f[1], l.Index+int(number(t, f[2], 0)))
 	case "del":
 		return "", w.LinkDel(ctx, f[1])
 	case "set":

@@ -35,14 +35,18 @@ func (k *Kernel) Configure(ctx context.Context, name string, c DeviceChange) err
 		return err
 	}
 	if l.Kind == kindWireGuard {
-		return k.kernelConfigure(ctx, name, c)
+		return k.kernelChange(ctx, name, c)
 	}
-	for _, cfg := range chunks(c, uapiPeers, uapiIPs) {
-		if err := uapiSet(ctx, k.uapiPath(name), cfg); err != nil {
-			return err
-		}
-	}
-	return nil
+	return k.uapiConfigure(ctx, name, c)
+}
+
+func (k *Kernel) uapiConfigure(ctx context.Context, name string, c DeviceChange) error {
+	u := uapiDevice{k.uapiPath(name), name}
+	return changer{
+		device:    func() (Device, error) { return uapiGet(ctx, u.path, u.name) },
+		configure: func(c DeviceChange) error { return u.configure(ctx, c) },
+		byFlag:    func(r removal) error { return u.remove(ctx, r) },
+	}.apply(c)
 }
 
 // DeviceNames returns the names of the namespace's WireGuard devices, sorted:
@@ -77,7 +81,7 @@ const (
 // after it only add to a peer that must exist.
 func chunks(c DeviceChange, peers, ips int) []wgtypes.Config {
 	var out []wgtypes.Config
-	if c.PrivateKey != nil || c.ListenPort != nil || c.FwMark != nil {
+	if c.PrivateKey != nil || c.ListenPort != nil || c.FwMark != nil || c.ReplacePeers {
 		out = append(out, deviceConfig(c))
 	}
 	var chunk wgtypes.Config
@@ -110,7 +114,7 @@ func chunks(c DeviceChange, peers, ips int) []wgtypes.Config {
 }
 
 func deviceConfig(c DeviceChange) wgtypes.Config {
-	var out wgtypes.Config
+	out := wgtypes.Config{ReplacePeers: c.ReplacePeers}
 	if c.PrivateKey != nil {
 		key := wgtypes.Key(*c.PrivateKey)
 		out.PrivateKey = &key

@@ -179,6 +179,34 @@ func serveUAPI(t *testing.T, path, reply string) {
 	}()
 }
 
+// serveUAPIBy answers each request to a socket by a function.
+func serveUAPIBy(t *testing.T, path string, answer func(request string) string) {
+	t.Helper()
+	l, err := net.Listen("unix", path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = l.Close() })
+	go func() {
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			var request bytes.Buffer
+			for b := make([]byte, 1<<16); !bytes.HasSuffix(request.Bytes(), []byte("\n\n")); {
+				n, err := c.Read(b)
+				if err != nil {
+					break
+				}
+				request.Write(b[:n])
+			}
+			_, _ = c.Write([]byte(answer(request.String())))
+			_ = c.Close()
+		}
+	}()
+}
+
 func TestUAPIReplies(t *testing.T) {
 	key := strings.Repeat("ab", 32)
 	for _, c := range []struct {

@@ -94,13 +94,18 @@ func (f *Fake) configure(l *fakeLink, d *Device, c DeviceChange) error {
 		}
 	}
 	if c.PrivateKey != nil {
-		d.PrivateKey = *c.PrivateKey
+		d.PrivateKey = c.PrivateKey.Clamped()
 		d.PublicKey = d.PrivateKey.PublicKey()
 		d.remove(d.PublicKey) // nobody is a peer of himself
 	}
-	for _, p := range c.Peers {
-		d.change(p)
+	if c.ReplacePeers {
+		d.Peers = nil
 	}
+	table := newPeerTable(d)
+	for _, p := range c.Peers {
+		table.change(p)
+	}
+	table.close()
 	return nil
 }
 
@@ -127,17 +132,51 @@ func (d *Device) remove(k Key) {
 	d.Peers = slices.DeleteFunc(d.Peers, func(p Peer) bool { return p.PublicKey == k })
 }
 
-func (d *Device) change(c PeerChange) {
+// A peerTable is the peers of a device while they are changed: of many, none
+// is searched for.
+type peerTable struct {
+	d     *Device
+	at    map[Key]int          // where a peer is
+	owner map[netip.Prefix]int // where the peer is that has an allowed IP
+}
+
+func newPeerTable(d *Device) peerTable {
+	t := peerTable{d, make(map[Key]int, len(d.Peers)), make(map[netip.Prefix]int)}
+	for i, p := range d.Peers {
+		t.at[p.PublicKey] = i
+		for _, a := range p.AllowedIPs {
+			t.owner[a] = i
+		}
+	}
+	return t
+}
+
+// close takes out the peers that were removed.
+func (t peerTable) close() {
+	i := -1
+	t.d.Peers = slices.DeleteFunc(t.d.Peers, func(p Peer) bool {
+		i++
+		at, there := t.at[p.PublicKey]
+		return !there || at != i
+	})
+}
+
+func (t peerTable) change(c PeerChange) {
+	d := t.d
+	i, there := t.at[c.PublicKey]
 	if c.Remove {
-		d.remove(c.PublicKey)
+		if there {
+			t.disown(i)
+			delete(t.at, c.PublicKey)
+		}
 		return
 	}
-	i := slices.IndexFunc(d.Peers, func(p Peer) bool { return p.PublicKey == c.PublicKey })
-	if i < 0 {
+	if !there {
 		if c.UpdateOnly || c.PublicKey == d.PublicKey && !d.PrivateKey.IsZero() {
 			return
 		}
 		i = len(d.Peers)
+		t.at[c.PublicKey] = i
 		d.Peers = append(d.Peers, Peer{PublicKey: c.PublicKey})
 	}
 	p := &d.Peers[i]
@@ -151,18 +190,39 @@ func (d *Device) change(c PeerChange) {
 		p.PersistentKeepalive = *c.PersistentKeepalive
 	}
 	if c.ReplaceAllowedIPs {
-		p.AllowedIPs = nil
+		t.disown(i)
 	}
 	for _, a := range c.AllowedIPs {
-		d.allow(p, a.Masked())
+		t.allow(i, a.Masked())
+	}
+	for _, a := range c.RemoveAllowedIPs {
+		t.disallow(i, a.Masked())
 	}
 }
 
-// allow gives an allowed IP to p, whosever it was.
-func (d *Device) allow(p *Peer, a netip.Prefix) {
-	for i := range d.Peers {
-		o := &d.Peers[i]
-		o.AllowedIPs = slices.DeleteFunc(o.AllowedIPs, func(b netip.Prefix) bool { return a == b })
+// disown takes all allowed IPs from a peer.
+func (t peerTable) disown(i int) {
+	for _, a := range t.d.Peers[i].AllowedIPs {
+		delete(t.owner, a)
 	}
-	p.AllowedIPs = append(p.AllowedIPs, a)
+	t.d.Peers[i].AllowedIPs = nil
+}
+
+// allow gives an allowed IP to a peer, whosever it was.
+func (t peerTable) allow(i int, a netip.Prefix) {
+	if o, ok := t.owner[a]; ok {
+		t.disallow(o, a)
+	}
+	t.owner[a] = i
+	t.d.Peers[i].AllowedIPs = append(t.d.Peers[i].AllowedIPs, a)
+}
+
+// disallow takes an allowed IP from a peer if it has it.
+func (t peerTable) disallow(i int, a netip.Prefix) {
+	if o, ok := t.owner[a]; !ok || o != i {
+		return
+	}
+	delete(t.owner, a)
+	p := &t.d.Peers[i]
+	p.AllowedIPs = slices.DeleteFunc(p.AllowedIPs, func(b netip.Prefix) bool { return a == b })
 }

@@ -95,6 +95,24 @@ func (f *Fake) newLink(l Link) *fakeLink {
 	return n
 }
 
+// LinkClaim gives a link our alias if it has that index.
+func (f *Fake) LinkClaim(ctx context.Context, name string, index int) error {
+	unlock, err := f.begin(ctx, "LinkClaim")
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	l := f.find(name)
+	if l == nil {
+		return missingError{unix.ENODEV}
+	}
+	if l.Index != index {
+		return unix.EPERM
+	}
+	l.Alias = Alias
+	return nil
+}
+
 // LinkDel removes a link that carries our alias.
 func (f *Fake) LinkDel(ctx context.Context, name string) error {
 	unlock, err := f.begin(ctx, "LinkDel")

@@ -255,8 +255,7 @@ func (k *Kernel) nameZones(ctx context.Context, d *Device) {
 
 // kernelConfigure sends a change to a device of the kernel, by wgctrl.
 func (k *Kernel) kernelConfigure(ctx context.Context, name string, c DeviceChange) error {
-	conn, family, err := k.family(ctx)
-	if err != nil {
+	if _, _, err := k.family(ctx); err != nil {
 		return err
 	}
 	client, err := k.wgctrl()
@@ -269,7 +268,7 @@ func (k *Kernel) kernelConfigure(ctx context.Context, name string, c DeviceChang
 			if p.Endpoint == nil || p.Endpoint.Zone == "" {
 				continue
 			}
-			if err := k.setZoned(ctx, conn, family.ID, name, p); err != nil {
+			if err := k.setZoned(ctx, name, p); err != nil {
 				return err
 			}
 			p.Endpoint = nil
@@ -302,24 +301,30 @@ func (k *Kernel) wgctrl() (*wgctrl.Client, error) {
 
 // setZoned sends the endpoint of one peer whose address needs a zone, ahead
 // of the rest of the peer: one that is new must not try a handshake before.
-func (k *Kernel) setZoned(ctx context.Context, conn *genetlink.Conn, family uint16, name string, p *wgtypes.PeerConfig) error {
+func (k *Kernel) setZoned(ctx context.Context, name string, p *wgtypes.PeerConfig) error {
 	scope, err := k.scopeID(ctx, p.Endpoint.Zone)
+	if err != nil {
+		return err
+	}
+	return k.setDevice(ctx, name, func(ae *netlink.AttributeEncoder) error {
+		return encodePeer(ae, Key(p.PublicKey), p.UpdateOnly, func(ae *netlink.AttributeEncoder) error {
+			ae.Bytes(unix.WGPEER_A_ENDPOINT, sockaddr6(p.Endpoint.AddrPort(), scope))
+			return nil
+		})
+	})
+}
+
+// setDevice sends a change of one's own making to a device of the kernel.
+func (k *Kernel) setDevice(ctx context.Context, name string, encode func(*netlink.AttributeEncoder) error) error {
+	conn, family, err := k.family(ctx)
 	if err != nil {
 		return err
 	}
 	ae := netlink.NewAttributeEncoder()
 	ae.String(unix.WGDEVICE_A_IFNAME, name)
-	ae.Nested(unix.WGDEVICE_A_PEERS, func(ae *netlink.AttributeEncoder) error {
-		ae.Nested(0, func(ae *netlink.AttributeEncoder) error {
-			ae.Bytes(unix.WGPEER_A_PUBLIC_KEY, p.PublicKey[:])
-			if p.UpdateOnly {
-				ae.Uint32(unix.WGPEER_A_FLAGS, unix.WGPEER_F_UPDATE_ONLY)
-			}
-			ae.Bytes(unix.WGPEER_A_ENDPOINT, sockaddr6(p.Endpoint.AddrPort(), scope))
-			return nil
-		})
-		return nil
-	})
+	if err := encode(ae); err != nil {
+		return err
+	}
 	attrs, err := ae.Encode()
 	if err != nil {
 		return err
@@ -329,8 +334,23 @@ func (k *Kernel) setZoned(ctx context.Context, conn *genetlink.Conn, family uint
 	_, err = conn.Execute(genetlink.Message{
 		Header: genetlink.Header{Command: unix.WG_CMD_SET_DEVICE, Version: unix.WG_GENL_VERSION},
 		Data:   attrs,
-	}, family, netlink.Request|netlink.Acknowledge)
+	}, family.ID, netlink.Request|netlink.Acknowledge)
 	return missing(err, unix.ENODEV, unix.EOPNOTSUPP)
+}
+
+// encodePeer writes a list of one peer, with what rest adds to it.
+func encodePeer(ae *netlink.AttributeEncoder, key Key, updateOnly bool, rest func(*netlink.AttributeEncoder) error) error {
+	ae.Nested(unix.WGDEVICE_A_PEERS, func(ae *netlink.AttributeEncoder) error {
+		ae.Nested(0, func(ae *netlink.AttributeEncoder) error {
+			ae.Bytes(unix.WGPEER_A_PUBLIC_KEY, key[:])
+			if updateOnly {
+				ae.Uint32(unix.WGPEER_A_FLAGS, unix.WGPEER_F_UPDATE_ONLY)
+			}
+			return rest(ae)
+		})
+		return nil
+	})
+	return nil
 }
 
 // scopeID returns the number of the link that a zone names.

@@ -119,6 +119,19 @@ func (k *Kernel) linkMark(ctx context.Context, name string) error {
 	return err
 }
 
+// LinkClaim gives the link our alias if it has that index: the caller knows
+// that it made it, though somebody gave it another alias.
+func (k *Kernel) LinkClaim(ctx context.Context, name string, index int) error {
+	l, err := k.Link(ctx, name)
+	if err != nil {
+		return err
+	}
+	if l.Index != index {
+		return unix.EPERM
+	}
+	return k.linkMark(ctx, name)
+}
+
 // LinkDel removes the link, of whatever kind, if it carries our alias. It
 // removes by index what it has looked at: a link that took the name meanwhile
 // is safe.

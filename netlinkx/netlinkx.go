@@ -113,6 +113,16 @@ func (Secret) MarshalText() ([]byte, error) { return []byte(hidden), nil }
 // IsZero reports whether there is no key.
 func (s Secret) IsZero() bool { return s == Secret{} }
 
+// Clamped returns a private key as a device holds it and gives it back, with
+// five bits fixed (curve25519_clamp_secret): not every tool that makes keys
+// fixes them.
+func (s Secret) Clamped() Secret {
+	if !s.IsZero() {
+		s[0], s[31] = s[0]&248, s[31]&127|64
+	}
+	return s
+}
+
 // PublicKey returns the public key of a private key, or the zero key for none.
 func (s Secret) PublicKey() Key {
 	if s.IsZero() {
@@ -149,12 +159,13 @@ type Peer struct {
 }
 
 // A DeviceChange says what to change of a device. Nil fields stay as they are,
-// and so do peers that aren't named.
+// and so do peers that aren't named unless ReplacePeers is set.
 type DeviceChange struct {
-	PrivateKey *Secret // zero removes it
-	ListenPort *uint16 // 0 lets the device choose
-	FwMark     *uint32 // 0 is off
-	Peers      []PeerChange
+	PrivateKey   *Secret // zero removes it
+	ListenPort   *uint16 // 0 lets the device choose
+	FwMark       *uint32 // 0 is off
+	ReplacePeers bool    // first removes all the peers that there are
+	Peers        []PeerChange
 }
 
 // A PeerChange says what to change of one peer, in the terms of the kernel's
@@ -169,6 +180,7 @@ type PeerChange struct {
 	PersistentKeepalive *uint16        // seconds; 0 is off
 	ReplaceAllowedIPs   bool
 	AllowedIPs          []netip.Prefix
+	RemoveAllowedIPs    []netip.Prefix // after AllowedIPs are added; another peer's stay its
 }
 
 // A RoutePath is what the host's own routing says of the way to an address.

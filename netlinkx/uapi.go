@@ -204,6 +204,9 @@ func uapiRequest(c wgtypes.Config) []byte {
 	if c.FirewallMark != nil {
 		fmt.Fprintf(&b, "fwmark=%d\n", uint32(*c.FirewallMark))
 	}
+	if c.ReplacePeers {
+		b.WriteString("replace_peers=true\n")
+	}
 	for _, p := range c.Peers {
 		uapiPeer(&b, p)
 	}

@@ -25,6 +25,9 @@ type (
 		// doesn't is refused with unix.EPERM. What is on the link
 		// (addresses, routes) goes with it.
 		LinkDel(ctx context.Context, name string) error
+		// LinkClaim gives the link our alias if it has that index; one that
+		// doesn't is refused with unix.EPERM.
+		LinkClaim(ctx context.Context, name string, index int) error
 		// LinkSet sets the MTU (0: as it is) and the up flag in one message.
 		LinkSet(ctx context.Context, name string, mtu int, up bool) error
 	}

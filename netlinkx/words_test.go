@@ -117,6 +117,10 @@ func parseChange(t *testing.T, f []string) DeviceChange {
 			for a := range strings.SplitSeq(next, ",") {
 				p.AllowedIPs = append(p.AllowedIPs, netip.MustParsePrefix(a))
 			}
+		case "ips-":
+			for a := range strings.SplitSeq(next, ",") {
+				p.RemoveAllowedIPs = append(p.RemoveAllowedIPs, netip.MustParsePrefix(a))
+			}
 		case "replace":
 			p.ReplaceAllowedIPs = true
 		case "update":

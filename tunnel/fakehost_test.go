@@ -29,6 +29,7 @@ type fakeHost struct {
 
 	calls  int // changes outside the kernel
 	failAt int
+	noDNS  bool // whatever the resolver is told fails
 }
 
 var errInjected = errors.New("injected")
@@ -130,6 +131,9 @@ func (f fakeResolver) Installed(_ context.Context, ifname string) (dns.Settings,
 }
 
 func (f fakeResolver) Apply(_ context.Context, s dns.Settings) error {
+	if f.noDNS {
+		return errInjected
+	}
 	if err := f.change(); err != nil {
 		return err
 	}

@@ -323,7 +323,7 @@ func TestDownKeepsGoing(t *testing.T) {
 	if err := bring(t, h, "wg0", files[1], ""); err != nil {
 		t.Fatal(err)
 	}
-	h.failNext(1) // resolvconf
+	h.noDNS = true
 	err := takeDown(t, h, "wg0")
 	if !errors.Is(err, errInjected) || !Residue(err) {
 		t.Errorf("error %v", err)
@@ -331,8 +331,31 @@ func TestDownKeepsGoing(t *testing.T) {
 	if s := h.String(); strings.Contains(s, "wg0 type") || !strings.Contains(s, "record wg0 down") {
 		t.Errorf("after a failed step of down\n%s", s)
 	}
+	h.noDNS = false
 	if err := takeDown(t, h, "wg0"); err != nil {
 		t.Errorf("second down: %v", err)
+	}
+}
+
+// A step of down that fails once is taken once more.
+func TestDownTriesAgain(t *testing.T) {
+	h := newFakeHost(t)
+	clean := h.String()
+	for k, steps := 1, 1; k <= steps; k++ {
+		if err := bring(t, h, "wg0", files[1], ""); err != nil {
+			t.Fatal(err)
+		}
+		before := h.calls
+		h.failNext(k)
+		if err := takeDown(t, h, "wg0"); err != nil {
+			t.Errorf("change %d of down failed once: %v", k, err)
+		}
+		if after := h.String(); after != clean {
+			t.Errorf("change %d of down failed once: left\n%s", k, after)
+		}
+		if k == 1 {
+			steps = h.calls - before - 1
+		}
 	}
 }
 

@@ -145,7 +145,7 @@ func (p *planner) sysctls(want []Sysctl) {
 			now = c.Previous
 		}
 		if now != c.Value {
-			p.add(sysctlSet{key: c.Key, value: c.Value, previous: now})
+			p.add(sysctlSet{key: c.Key, value: c.Value, previous: now, tunnel: p.name})
 		}
 	}
 }
@@ -159,7 +159,7 @@ func (p *planner) goneSysctls(want []Sysctl) {
 		if stays || !ok || p.have.held(c.Key) || now != c.Value || c.Previous == c.Value {
 			continue
 		}
-		p.add(sysctlSet{key: c.Key, value: c.Previous, previous: now})
+		p.add(sysctlSet{key: c.Key, value: c.Previous, previous: now, tunnel: p.name, release: true})
 	}
 }
 

@@ -11,6 +11,8 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -43,6 +45,7 @@ type Record struct {
 	Spec      *Spec  `json:"spec"`                // last applied, or being applied
 	Before    *Spec  `json:"before,omitempty"`    // while changing: what was applied before
 	Releasing bool   `json:"releasing,omitempty"` // going down: claims nothing shared any more
+	Link      int    `json:"link,omitempty"`      // index of the link that up made, 0 before
 }
 
 // Records are the records and locks of the tunnels of one network namespace.
@@ -141,10 +144,59 @@ func (rs *Records) Remove(name string) error {
 	return nil
 }
 
+// release ends, under the host's lock, a tunnel's claims on what tunnels share,
+// and reports whether others still need the parameter. The caller puts it back
+// if not, and then unlocks: a tunnel that comes up meanwhile must see both or
+// neither.
+func (rs *Records) release(ctx context.Context, name, key string) (unlock func(), needed bool, err error) {
+	unlock, err = rs.LockHost(ctx)
+	if err != nil {
+		return nil, false, err
+	}
+	own, others, err := rs.load(name)
+	if err == nil && own != nil && !own.Releasing {
+		own.Releasing = true
+		err = rs.Save(own)
+	}
+	if err != nil {
+		unlock()
+		return nil, false, err
+	}
+	return unlock, held(others, key), nil
+}
+
+// held reports whether one of the tunnels needs the parameter.
+func held(records []*Record, key string) bool {
+	return slices.ContainsFunc(records, func(r *Record) bool { return !r.Releasing && r.claims(key) })
+}
+
+// claims reports whether the tunnel needs the parameter, or did before it began
+// to go down.
+func (r *Record) claims(key string) bool {
+	return r.Spec != nil && slices.ContainsFunc(r.Spec.Sysctls, func(c Sysctl) bool { return c.Key == key })
+}
+
 // Lock takes the lock of one tunnel and waits for whoever has it; waiting is
 // called once with that process's number if it takes long.
 func (rs *Records) Lock(ctx context.Context, name string, waiting func(pid string)) (unlock func(), err error) {
-	return rs.lock(ctx, name+".lock", waiting)
+	unlock, err = rs.lock(ctx, name+".lock", waiting)
+	if err == nil {
+		rs.sweep(name)
+	}
+	return unlock, err
+}
+
+// sweep removes what writers of the tunnel's record left that were killed. The
+// caller has the tunnel's lock, so that nobody is writing now.
+func (rs *Records) sweep(name string) {
+	entries, _ := os.ReadDir(rs.Dir)
+	for _, e := range entries {
+		// renameio puts a dot in front and a number behind.
+		n, ok := strings.CutPrefix(e.Name(), "."+filepath.Base(rs.path(name)))
+		if _, err := strconv.ParseUint(n, 10, 64); ok && err == nil {
+			_ = os.Remove(filepath.Join(rs.Dir, e.Name()))
+		}
+	}
 }
 
 // LockHost takes the lock under which tables, marks and priorities are chosen

@@ -39,7 +39,7 @@ func Resolve(ctx context.Context, h *Host, cfg *config.Config, endpoints []netip
 	s := &Spec{
 		Name:      have.Name,
 		Addresses: cfg.Interface.Addresses,
-		DNS:       dns.Settings{Interface: have.Name, Servers: cfg.Interface.DNS, Search: cfg.Interface.DNSSearch},
+		DNS:       resolverSettings(cfg, have.Name),
 		Hooks:     HooksOf(cfg, have.Name),
 	}
 	r := resolver{h: h, cfg: cfg, have: have, last: have.Last(), spec: s}
@@ -61,6 +61,17 @@ func Resolve(ctx context.Context, h *Host, cfg *config.Config, endpoints []netip
 	return s, nil
 }
 
+// resolverSettings leaves search domains without a nameserver out, as
+// wg-quick's set_dns does: settings are exclusive, so that they alone would
+// leave the host without any.
+func resolverSettings(cfg *config.Config, name string) dns.Settings {
+	s := dns.Settings{Interface: name}
+	if len(cfg.Interface.DNS) > 0 {
+		s.Servers, s.Search = cfg.Interface.DNS, cfg.Interface.DNSSearch
+	}
+	return s
+}
+
 type resolver struct {
 	h    *Host
 	cfg  *config.Config
@@ -69,7 +80,12 @@ type resolver struct {
 	spec *Spec
 }
 
-func (r *resolver) trace(s string) { r.spec.Trace = append(r.spec.Trace, s) }
+// trace keeps how a choice was made; there is none where nothing was wanted.
+func (r *resolver) trace(s string) {
+	if s != "" {
+		r.spec.Trace = append(r.spec.Trace, s)
+	}
+}
 
 func (r *resolver) backend(ctx context.Context, forced config.Backend) error {
 	f := backendFacts{File: r.cfg.Interface.Backend, Forced: forced}
@@ -266,12 +282,16 @@ func (r *resolver) sysctls(ctx context.Context) error {
 // needSysctl asks for a parameter to have a value. If it has that already and
 // no tunnel made it so, it is the administrator's and stays out of the Spec.
 func (r *resolver) needSysctl(ctx context.Context, key, value string) error {
-	now, err := r.h.Sysctls.Sysctl(ctx, key)
-	if errors.Is(err, os.ErrNotExist) {
-		return nil
-	}
-	if err != nil {
-		return fmt.Errorf("reading sysctl %s: %w", key, err)
+	now, ok := r.have.sysctl(key)
+	if !ok {
+		var err error
+		now, err = r.h.Sysctls.Sysctl(ctx, key)
+		if errors.Is(err, os.ErrNotExist) {
+			return nil
+		}
+		if err != nil {
+			return fmt.Errorf("reading sysctl %s: %w", key, err)
+		}
 	}
 	previous, claimed := r.claimed(key)
 	if !claimed {
@@ -284,13 +304,13 @@ func (r *resolver) needSysctl(ctx context.Context, key, value string) error {
 	return nil
 }
 
-// claimed returns the value that a parameter had before the first tunnel.
+// claimed returns the value that a parameter had before the first tunnel. One
+// that is going down counts: it may not have put the parameter back yet, and
+// leaves that to whoever claims it then.
 func (r *resolver) claimed(key string) (previous string, ok bool) {
 	specs := []*Spec{r.last}
 	for _, o := range r.have.Others {
-		if !o.Releasing {
-			specs = append(specs, o.Spec)
-		}
+		specs = append(specs, o.Spec)
 	}
 	for _, s := range specs {
 		if s == nil {
@@ -310,9 +330,7 @@ func (r *resolver) dns(ctx context.Context) error {
 	if err != nil {
 		return r.cfg.Errorf(config.InInterface, "DNS", 0, "%v", err)
 	}
-	if trace != "" {
-		r.trace(trace)
-	}
+	r.trace(trace)
 	return nil
 }
 

@@ -110,20 +110,84 @@ func (s *Session) Apply(ctx context.Context, r Record, steps []Step) error {
 	before := s.Have.Record
 	r.Phase = PhaseChanging
 	if before != nil {
-		r.Before = before.Spec
+		r.Before, r.Link = before.Spec, before.Link
 	}
 	if err := s.host.Records.Save(&r); err != nil {
 		return err
 	}
 	s.unlockHost()
-	if err := s.apply(ctx, &r, steps); err != nil {
-		if failed := (*StepError)(nil); errors.As(err, &failed) && len(failed.Left) > 0 {
-			return err // the record stays: it knows what to take away
+	err := s.apply(ctx, &r, steps)
+	if err == nil {
+		done := r
+		done.Phase, done.Before = PhaseUp, nil
+		if err = s.host.Records.Save(&done); err == nil {
+			return nil
 		}
-		return errors.Join(err, s.forget(before))
+		failed := &StepError{Err: err}
+		failed.Left, failed.Ran = undo(ctx, s.host, steps, s.report)
+		err = failed
 	}
-	r.Phase, r.Before = PhaseUp, nil
-	return s.host.Records.Save(&r)
+	return s.settle(ctx, r, before, err)
+}
+
+// settle looks at the host after a run that failed and was undone, and takes
+// back what is still there: a step that failed may have been taken all the
+// same, as when only the kernel's answer was lost; undoing may have failed in
+// a way that passes; and another tunnel may have gone down meanwhile and left
+// what both shared to this one. Each ends its claim before it looks, so that of
+// two one sees it. The record stays if it is needed to know what to take away.
+func (s *Session) settle(ctx context.Context, r Record, before *Record, err error) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), undoTimeout)
+	defer cancel()
+	failed := (*StepError)(nil)
+	if !errors.As(err, &failed) {
+		failed = &StepError{Err: err}
+	}
+	var want *Spec
+	if before != nil {
+		want = before.Spec
+	}
+	r.Releasing = true
+	left := s.host.Records.Save(&r)
+	if left == nil {
+		left = s.retake(ctx, want)
+	}
+	if left == nil {
+		left = s.forget(before)
+	}
+	failed.Left = nil
+	if left != nil {
+		failed.Left = []error{left}
+	}
+	return failed
+}
+
+// retake takes what still separates the host from want. The error says what
+// does in the end.
+func (s *Session) retake(ctx context.Context, want *Spec) error {
+	if err := s.observe(ctx); err != nil {
+		return err
+	}
+	err := ApplyAll(ctx, s.host, s.remaining(want), s.report)
+	if err == nil {
+		return nil
+	}
+	if obs := s.observe(ctx); obs != nil {
+		return errors.Join(err, obs)
+	}
+	if len(s.remaining(want)) == 0 {
+		return nil
+	}
+	return err
+}
+
+// remaining are the steps from what was observed to want, without hooks and
+// without parameters that another tunnel, which is going down too, puts back.
+func (s *Session) remaining(want *Spec) []Step {
+	return slices.DeleteFunc(WithoutHooks(Plan(want, s.Have)), func(step Step) bool {
+		c, ok := step.(sysctlSet)
+		return ok && c.release && s.Have.releasing(c.key)
+	})
 }
 
 // forget puts back the record that was there before.
@@ -144,6 +208,7 @@ func (s *Session) apply(ctx context.Context, r *Record, steps []Step) error {
 	more, err := s.converge(ctx, r.Spec)
 	work = append(work, more...)
 	if err == nil {
+		r.Link = s.Have.Link.Index
 		if err = Apply(ctx, s.host, hooks, s.report); err == nil {
 			return nil
 		}
@@ -219,17 +284,60 @@ func (s *Session) takeDown(ctx context.Context, plan func(*State) []Step, save f
 	}
 	errs := []error{ApplyAll(ctx, s.host, steps[:n], s.report)}
 	if save != nil {
-		errs = append(errs, save(s.Have))
+		err := s.observe(ctx) // the hooks may have changed the device
+		if err == nil {
+			err = save(s.Have)
+		}
+		errs = append(errs, err)
 	}
-	errs = append(errs, ApplyAll(ctx, s.host, steps[n:], s.report))
-	err := errors.Join(errs...)
-	if obs := s.observe(context.WithoutCancel(ctx)); obs != nil {
-		return errors.Join(err, obs)
+	err := s.finish(ctx, ApplyAll(ctx, s.host, steps[n:], s.report))
+	return errors.Join(append(errs, err)...)
+}
+
+// finish looks at the host after all steps of a plan that ends a tunnel, takes
+// once more what is left, however the context ended, and forgets the tunnel
+// when that is nothing. Of what failed it returns what still holds.
+func (s *Session) finish(ctx context.Context, failed error) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), undoTimeout)
+	defer cancel()
+	if err := s.observe(ctx); err != nil {
+		return errors.Join(failed, &LeftError{Name: s.name, Err: err})
 	}
-	if left := WithoutHooks(Plan(nil, s.Have)); len(left) > 0 {
-		return errors.Join(err, &LeftError{Name: s.name, Steps: left})
+	left := s.remaining(nil)
+	failed = unrefuted(failed, left)
+	if len(left) > 0 {
+		again := ApplyAll(ctx, s.host, left, s.report)
+		if err := s.observe(ctx); err != nil {
+			return errors.Join(failed, again, &LeftError{Name: s.name, Err: err})
+		}
+		if left = s.remaining(nil); len(left) > 0 {
+			return errors.Join(failed, again, &LeftError{Name: s.name, Steps: left})
+		}
+		failed = errors.Join(failed, unrefuted(again, nil))
 	}
-	return errors.Join(err, s.host.Records.Remove(s.name))
+	if err := s.host.Records.Remove(s.name); err != nil {
+		return errors.Join(failed, &LeftError{Name: s.name, Err: err})
+	}
+	return failed
+}
+
+// unrefuted returns those of the errors of steps that a look at the host can't
+// refute: of hooks, and of the resolver, which may have forgotten the tunnel
+// and not told those who follow it. Steps that are left to do are to be tried
+// again, and speak for themselves.
+func unrefuted(err error, left []Step) error {
+	joined, ok := err.(interface{ Unwrap() []error })
+	if !ok {
+		return err
+	}
+	var kept []error
+	for _, e := range joined.Unwrap() {
+		failed := (*StepError)(nil)
+		if errors.As(e, &failed) && (isHook(failed.Step) || isDNS(failed.Step) && !slices.ContainsFunc(left, isDNS)) {
+			kept = append(kept, e)
+		}
+	}
+	return errors.Join(kept...)
 }
 
 // Residue reports whether an error means that the host is neither as it was
@@ -246,15 +354,27 @@ func Residue(err error) bool {
 type LeftError struct {
 	Name  string
 	Steps []Step // that are still to be taken
+	Err   error  // with no steps: why that isn't known, or the record stays
 }
 
 // Error names what is left to do.
 func (e *LeftError) Error() string {
+	if e.Err != nil {
+		return e.Err.Error()
+	}
 	return fmt.Sprintf("%s is not wholly down: still to do: %s", e.Name, texts(e.Steps))
 }
 
+// Unwrap returns Err.
+func (e *LeftError) Unwrap() error { return e.Err }
+
 func isHook(s Step) bool {
 	_, ok := s.(hookRun)
+	return ok
+}
+
+func isDNS(s Step) bool {
+	_, ok := s.(dnsSet)
 	return ok
 }
 

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"net/netip"
 	"os"
+	"slices"
 
 	"github.com/wgctl/wgctl/dns"
 	"github.com/wgctl/wgctl/firewall"
@@ -37,7 +38,8 @@ type Setting struct{ Key, Value string }
 
 // A Link is the tunnel's interface.
 type Link struct {
-	Ours    bool // carries our alias
+	Ours    bool // carries our alias, or is the one of the record
+	Index   int
 	Kind    string
 	Backend netlinkx.Backend // "" if it is no WireGuard device
 	MTU     int
@@ -73,7 +75,13 @@ func (s *State) Cleared() *State {
 			ours[r] = true
 		}
 	}
-	c := &State{Name: s.Name, Others: s.Others, Sysctls: s.Sysctls}
+	c := &State{Name: s.Name, Others: s.Others, Sysctls: slices.Clone(s.Sysctls)}
+	for _, step := range Plan(nil, s) {
+		if gone, ok := step.(sysctlSet); ok {
+			i := slices.IndexFunc(c.Sysctls, func(now Setting) bool { return now.Key == gone.key })
+			c.Sysctls[i].Value = gone.value
+		}
+	}
 	for _, r := range s.Rules {
 		if r.Protocol != netlinkx.Protocol || !ours[r.Rule] {
 			c.Rules = append(c.Rules, r)
@@ -127,7 +135,8 @@ func (s *State) observeLink(ctx context.Context, h *Host) error {
 	if err != nil {
 		return fmt.Errorf("reading link %s: %w", s.Name, err)
 	}
-	s.Link = &Link{Ours: link.Alias == netlinkx.Alias, Kind: link.Kind, MTU: link.MTU, Up: link.Up}
+	recorded := s.Record != nil && s.Record.Link == link.Index
+	s.Link = &Link{Ours: link.Alias == netlinkx.Alias || recorded, Index: link.Index, Kind: link.Kind, MTU: link.MTU, Up: link.Up}
 	s.Device, err = h.Devices.Device(ctx, s.Name)
 	switch {
 	case err == nil:
@@ -188,18 +197,12 @@ func (s *State) sysctl(key string) (string, bool) {
 }
 
 // held reports whether another tunnel needs the parameter too.
-func (s *State) held(key string) bool {
-	for _, r := range s.Others {
-		if r.Spec == nil || r.Releasing {
-			continue
-		}
-		for _, c := range r.Spec.Sysctls {
-			if c.Key == key {
-				return true
-			}
-		}
-	}
-	return false
+func (s *State) held(key string) bool { return held(s.Others, key) }
+
+// releasing reports whether another tunnel that goes down had the parameter.
+// Of several that go down, the last to begin puts it back.
+func (s *State) releasing(key string) bool {
+	return slices.ContainsFunc(s.Others, func(r *Record) bool { return r.Releasing && r.claims(key) })
 }
 
 // inferred puts a Spec together from the marks that we leave in the kernel:

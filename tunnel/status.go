@@ -94,7 +94,7 @@ func (s *State) Status() Status {
 		}
 	}
 	if s.Link != nil {
-		out.Foreign = s.foreign(last)
+		out.Foreign = append(out.Foreign, s.foreign(last)...)
 	}
 	return out
 }

@@ -89,6 +89,8 @@ type (
 	sysctlSet struct {
 		whole
 		key, value, previous string
+		tunnel               string // that claims it, of a parameter that tunnels share
+		release              bool   // the claim ends
 	}
 
 	firewallSet struct {
@@ -123,6 +125,9 @@ func (s deviceStart) Undo() Step                            { return linkDel{nam
 func (s deviceStart) String() string                        { return "wireguard-go " + s.name }
 
 func (s linkDel) Do(ctx context.Context, h *Host) error {
+	if err := h.reclaim(ctx, s.name); err != nil {
+		return err
+	}
 	// Whoever deleted it before us did what was wanted.
 	if err := h.Links.LinkDel(ctx, s.name); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return err
@@ -217,13 +222,27 @@ func (s ruleDel) String() string {
 }
 
 func (s sysctlSet) Do(ctx context.Context, h *Host) error {
+	if s.release {
+		unlock, held, err := h.Records.release(ctx, s.tunnel, s.key)
+		if err != nil {
+			return err
+		}
+		defer unlock()
+		if held {
+			return nil // by a tunnel that came up since this was planned
+		}
+	}
 	err := h.Sysctls.SetSysctl(ctx, s.key, s.value)
 	if errors.Is(err, unix.EROFS) || errors.Is(err, os.ErrPermission) {
 		return fmt.Errorf("%w: set it outside, as a container's --sysctl %s=%s does", err, s.key, s.value)
 	}
 	return err
 }
-func (s sysctlSet) Undo() Step     { return sysctlSet{key: s.key, value: s.previous, previous: s.value} }
+func (s sysctlSet) Undo() Step {
+	back := s
+	back.value, back.previous, back.release = s.previous, s.value, s.tunnel != "" && !s.release
+	return back
+}
 func (s sysctlSet) String() string { return fmt.Sprintf("sysctl -w %s=%s", s.key, s.value) }
 
 func (s firewallSet) Do(ctx context.Context, h *Host) error { return h.Firewall.Apply(ctx, s.next) }
@@ -245,9 +264,16 @@ func (s dnsSet) String() string {
 		count(len(s.next.Servers), "nameserver"), count(len(s.next.Search), "search domain"))
 }
 
-func (s hookRun) Do(ctx context.Context, h *Host) error { return h.Hooks.Run(ctx, s.hook) }
-func (s hookRun) Undo() Step                            { return nil }
-func (s hookRun) String() string                        { return s.text }
+func (s hookRun) Do(ctx context.Context, h *Host) error {
+	if s.hook.Phase == "PreUp" || s.hook.Phase == "PostUp" {
+		if err := h.own(ctx, s.hook.Interface); err != nil {
+			return err
+		}
+	}
+	return h.Hooks.Run(ctx, s.hook)
+}
+func (s hookRun) Undo() Step     { return nil }
+func (s hookRun) String() string { return s.text }
 
 func (s deviceSet) Do(ctx context.Context, h *Host) error {
 	return h.Devices.Configure(ctx, s.name, s.next)

@@ -21,7 +21,7 @@ is wg, wg-quick or wireguard-go where those are links to wgctl.`,
   wgctl completion zsh > "${fpath[1]}/_wgctl"
   wgctl completion bash wg > /usr/share/bash-completion/completions/wg`,
 		ValidArgs: []string{"bash", "zsh", "fish"},
-		Args:      cobra.RangeArgs(1, 2),
+		Args:      words(cobra.RangeArgs(1, 2), "the name of a shell, and that of a tool if it is not wgctl"),
 		RunE: func(_ *cobra.Command, args []string) error {
 			tree := root
 			if len(args) == 2 {

@@ -25,7 +25,7 @@ so that it stands in for those tools. What is there already and isn't such a lin
 is left alone, and then no link is made, unless --force is given.`,
 		Example: `  wgctl install-links /usr/local/bin
   wgctl install-links /usr/local/bin --remove`,
-		Args: cobra.MaximumNArgs(1),
+		Args: words(cobra.MaximumNArgs(1), "one folder, or none"),
 		RunE: func(_ *cobra.Command, args []string) error {
 			target, err := os.Executable()
 			if err != nil {

@@ -38,8 +38,13 @@ func dispatch(ctx context.Context, argv []string, ui *ui) int {
 		return complete(ctx, argv, ui)
 	}
 	switch name {
+	case "wg":
+		signal.Reset() // they end the process at once: there is nothing to undo
+		return wgMain(ctx, argv[1:], streams{os.Stdin, ui.out, ui.err}, argv[0])
 	case "wg-quick":
 		return wgQuickMain(ctx, argv, ui)
+	case wireguardGoName:
+		return wireguardGoMain(ctx, argv, ui)
 	}
 	return run(ctx, argv[1:], ui)
 }

@@ -31,6 +31,7 @@ as wg-quick does, but over netlink in one process, whole or not at all.`,
 	root.CompletionOptions.DisableDefaultCmd = true
 	root.SetHelpCommand(newHelp())
 	root.AddCommand(newUp(ui), newDown(ui), newPlan(ui), newStatus(ui), newSave(ui), newStrip(ui), newInstallLinks(ui), newVersion(ui), newServe(ui))
+	root.AddCommand(newWgVerbs(ui)...)
 	root.AddCommand(newCompletion(ui, root))
 	return root
 }
@@ -49,9 +50,13 @@ func noVerb(cmd *cobra.Command, args []string) error {
 }
 
 // exactly asks for n words and calls them what they are.
-func exactly(n int, what string) cobra.PositionalArgs {
+func exactly(n int, what string) cobra.PositionalArgs { return words(cobra.ExactArgs(n), what) }
+
+// words calls the words that a verb takes what they are when they are too few
+// or too many.
+func words(check cobra.PositionalArgs, what string) cobra.PositionalArgs {
 	return func(cmd *cobra.Command, args []string) error {
-		if len(args) != n {
+		if check(cmd, args) != nil {
 			verb := strings.TrimPrefix(cmd.CommandPath(), cmd.Root().Name()+" ")
 			return usageError{withHint(fmt.Errorf("%s takes %s", verb, what), "wgctl help "+verb+" shows how")}
 		}

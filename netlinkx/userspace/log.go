@@ -64,7 +64,7 @@ func sinks(o ServeOptions) (errorf, verbosef func(string), flush func()) {
 		return writerSink(w, "ERROR: ", o.Interface), writerSink(w, "DEBUG: ", o.Interface), func() {}
 	}
 	q := newQueue(queueLength)
-	if journal.Enabled() {
+	if !o.NoJournal && journal.Enabled() {
 		errorf, verbosef = journalSink(o.Interface, journal.PriErr), journalSink(o.Interface, journal.PriDebug)
 	} else {
 		errorf, verbosef = writerSink(os.Stdout, "ERROR: ", o.Interface), writerSink(os.Stdout, "DEBUG: ", o.Interface)

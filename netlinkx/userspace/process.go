@@ -4,6 +4,7 @@ package userspace
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -28,7 +29,7 @@ const (
 )
 
 const (
-	processName = "wgctl"          // argv[0], and the journal's identifier
+	processName = "wgctl"          // argv[0] if it isn't said, and the journal's identifier
 	killGrace   = 10 * time.Second // for the end of a process after SIGKILL
 	maxWords    = 4096             // bytes of what a process says that are read
 )
@@ -39,6 +40,7 @@ var longAgo = time.Unix(1, 0)
 // A process is a device's process as the one who started it sees it.
 type process struct {
 	os    *os.Process
+	name  string
 	words *os.File      // what it says before it is ready
 	ended chan struct{} // closed when it has been waited for
 }
@@ -59,7 +61,8 @@ func (s *Starter) spawn(ifname string, tun, listener *os.File) (*process, error)
 		return nil, err
 	}
 	defer says.Close()
-	argv := slices.Concat([]string{processName}, s.Args, []string{ifname})
+	name := cmp.Or(s.Name, processName)
+	argv := slices.Concat([]string{name}, s.Args, []string{ifname})
 	child, err := os.StartProcess(exe, argv, &os.ProcAttr{
 		Dir:   "/",
 		Env:   s.environ(),
@@ -70,7 +73,7 @@ func (s *Starter) spawn(ifname string, tun, listener *os.File) (*process, error)
 		words.Close()
 		return nil, err
 	}
-	p := &process{os: child, words: words, ended: make(chan struct{})}
+	p := &process{os: child, name: name, words: words, ended: make(chan struct{})}
 	// A long-running process that starts devices must not collect zombies.
 	go func() {
 		_, _ = child.Wait()
@@ -95,7 +98,7 @@ func (p *process) ready(ctx context.Context, path string) error {
 	if ctx.Err() != nil {
 		err = context.Cause(ctx)
 	}
-	if first := firstLine(said); first != "" {
+	if first := firstLine(said, p.name); first != "" {
 		return fmt.Errorf("%w (it said: %s)", err, first)
 	}
 	return err
@@ -112,9 +115,9 @@ func (p *process) kill() {
 
 // firstLine returns the first line of what a process said, without the name
 // that it put in front.
-func firstLine(b []byte) string {
+func firstLine(b []byte, name string) string {
 	line, _, _ := strings.Cut(strings.TrimSpace(string(b)), "\n")
-	return strings.TrimPrefix(line, processName+": ")
+	return strings.TrimPrefix(line, name+": ")
 }
 
 // ask sends a get to a UAPI socket and returns nil if the device answers.

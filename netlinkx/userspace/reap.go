@@ -28,7 +28,7 @@ func (s *Starter) Reap(ctx context.Context, ifname string) error {
 }
 
 func reap(ctx context.Context, path string) error {
-	if _, err := os.Lstat(path); errors.Is(err, fs.ErrNotExist) {
+	if !exists(path) && !exists(tempPath(path)) {
 		return nil // and no directory is made for the lock
 	}
 	unlock, err := lockSocketDir(ctx, filepath.Dir(path))
@@ -36,16 +36,34 @@ func reap(ctx context.Context, path string) error {
 		return err
 	}
 	defer unlock()
+	if err := os.Remove(tempPath(path)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
 	return clearStale(ctx, path)
 }
 
+func exists(path string) bool {
+	_, err := os.Lstat(path)
+	return !errors.Is(err, fs.ErrNotExist)
+}
+
 // Stale reports whether there is a UAPI socket of that name on which nobody
-// answers.
+// answers, or one that a killed start had not yet given its name.
 func (s *Starter) Stale(ctx context.Context, ifname string) (bool, error) {
 	if err := checkName(ifname); err != nil {
 		return false, err
 	}
 	path := socketPath(cmp.Or(s.SocketDir, SocketDir), ifname)
+	if exists(tempPath(path)) {
+		unlock, err := lockSocketDir(ctx, filepath.Dir(path))
+		if err != nil {
+			return false, fmt.Errorf("looking for %s: %w", path, err)
+		}
+		defer unlock() // after whoever is making a socket now
+		if exists(tempPath(path)) {
+			return true, nil
+		}
+	}
 	if _, err := socketAt(path); err != nil {
 		return false, nil // nothing, or nothing of ours
 	}

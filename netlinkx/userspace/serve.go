@@ -37,6 +37,9 @@ type ServeOptions struct {
 	LogLevel string
 	// Log gets the log of a device that is not Detached; nil discards it.
 	Log io.Writer
+	// NoJournal makes a Detached device log where its starter said, even if
+	// there is a journal.
+	NoJournal bool
 }
 
 // closing is how long a device may take to close. The end of the process
@@ -72,7 +75,9 @@ func Serve(ctx context.Context, o ServeOptions) error {
 	logger, flush := newLogger(o)
 	defer flush()
 	dev := device.NewDevice(link, newBind(), logger)
+	logger.Verbosef("Device started")
 	go uapi.serve(dev)
+	logger.Verbosef("UAPI listener started")
 	if o.Detached {
 		err = tellReady()
 	}
@@ -83,6 +88,7 @@ func Serve(ctx context.Context, o ServeOptions) error {
 		case <-uapi.gone:
 		}
 	}
+	logger.Verbosef("Shutting down")
 	// Connections first: one that is in the middle of a request holds a lock
 	// that Close waits for. The socket last: who waits for it to go (Reap,
 	// the next Start) may count on link and port being free.

@@ -173,8 +173,7 @@ func listenAt(path string) (_ socket, _ *os.File, err error) {
 			file.Close()
 		}
 	}()
-	dir, name := filepath.Split(path)
-	temp := filepath.Join(dir, "."+name+".new") // ours alone: the directory is locked
+	temp := tempPath(path) // ours alone: the directory is locked
 	if err := os.Remove(temp); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return socket{}, nil, err
 	}
@@ -195,6 +194,12 @@ func listenAt(path string) (_ socket, _ *os.File, err error) {
 	}
 	s, err := socketAt(path)
 	return s, file, err
+}
+
+// tempPath is where a socket is made ready.
+func tempPath(path string) string {
+	dir, name := filepath.Split(path)
+	return filepath.Join(dir, "."+name+".new")
 }
 
 // socketOf returns the socket file that a listening descriptor belongs to:

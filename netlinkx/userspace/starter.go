@@ -18,9 +18,15 @@ import (
 type Starter struct {
 	// Executable is the binary to start; empty is this process's own.
 	Executable string
+	// Name is the process's argv[0]; empty is "wgctl".
+	Name string
 	// Args are the words that make it call Serve; the interface's name
-	// follows them. The process shows as "wgctl ARGS IFNAME".
+	// follows them. The process shows as "NAME ARGS IFNAME".
 	Args []string
+	// TUN and UAPI are descriptors to hand on instead of making a link and a
+	// socket: an attached TUN, and a bound, listening socket. 0 is none. They
+	// are Start's from then on.
+	TUN, UAPI int
 	// SocketDir is an absolute path; empty is the constant SocketDir. It is
 	// made, for root alone, if it doesn't exist, and stays.
 	SocketDir string
@@ -33,6 +39,9 @@ type Starter struct {
 	// is set; nil is os.Stderr. Otherwise the process holds nothing of ours
 	// open.
 	Stderr *os.File
+	// NoJournal makes it log there even if there is a journal. The process
+	// has to know it too (ServeOptions).
+	NoJournal bool
 	// Env is what the process gets in its environment, as "K=V", besides a
 	// PATH and LOG_LEVEL. Nothing is inherited.
 	Env []string
@@ -81,13 +90,12 @@ func (s *Starter) Start(ctx context.Context, ifname string) (err error) {
 
 	// The link comes first: it is what two starts at once contend for, and
 	// whoever has it may take the socket of a dead predecessor.
-	fd, err := makeTUN(ifname, s.Alias)
+	tun, err := s.tun(ifname)
 	if err != nil {
 		return err
 	}
-	tun := os.NewFile(uintptr(fd), cloneDevice)
 	defer tun.Close()
-	sock, listener, err := makeSocket(ctx, cmp.Or(s.SocketDir, SocketDir), ifname)
+	sock, listener, err := s.uapi(ctx, ifname)
 	if err != nil {
 		return err
 	}
@@ -111,11 +119,39 @@ func (s *Starter) Start(ctx context.Context, ifname string) (err error) {
 	return nil
 }
 
+// tun returns the link to serve.
+func (s *Starter) tun(ifname string) (*os.File, error) {
+	fd := s.TUN
+	if fd != 0 {
+		if err := checkTUN(fd, ifname); err != nil {
+			return nil, err
+		}
+	} else {
+		var err error
+		if fd, err = makeTUN(ifname, s.Alias); err != nil {
+			return nil, err
+		}
+	}
+	return os.NewFile(uintptr(fd), cloneDevice), nil
+}
+
+// uapi returns the socket to serve it on.
+func (s *Starter) uapi(ctx context.Context, ifname string) (socket, *os.File, error) {
+	if s.UAPI == 0 {
+		return makeSocket(ctx, cmp.Or(s.SocketDir, SocketDir), ifname)
+	}
+	sock, err := socketOf(s.UAPI, ifname)
+	if err != nil {
+		return socket{}, nil, err
+	}
+	return sock, os.NewFile(uintptr(s.UAPI), sock.path), nil
+}
+
 // logTarget returns what the process gets for its log. That is no file of
 // ours unless it is asked for: a daemon that holds the standard error of the
 // command that started it keeps `wgctl up wg0 2>&1 | cat` from ending.
 func (s *Starter) logTarget(null *os.File) *os.File {
-	if s.LogLevel == "" || s.LogLevel == "silent" || journal.Enabled() {
+	if s.LogLevel == "" || s.LogLevel == "silent" || !s.NoJournal && journal.Enabled() {
 		return null
 	}
 	return cmp.Or(s.Stderr, os.Stderr)

@@ -111,19 +111,25 @@ func openTUN(fd int, ifname string) (tun.Device, error) {
 	return dev, nil
 }
 
+// TUNName returns the name of the link behind the descriptor of a TUN.
+func TUNName(fd int) (string, error) {
+	ifr, err := unix.NewIfreq("")
+	if err != nil {
+		return "", err
+	}
+	if err := unix.IoctlIfreq(fd, unix.TUNGETIFF, ifr); err != nil {
+		return "", fmt.Errorf("using descriptor %d as a TUN: %w", fd, err)
+	}
+	return ifr.Name(), nil
+}
+
 // checkTUN reports whether a descriptor is the TUN of that name. Called by
 // hand, a detached process may find anything there, the runtime's own epoll
 // descriptor included.
 func checkTUN(fd int, ifname string) error {
-	ifr, err := unix.NewIfreq("")
-	if err != nil {
-		return err
+	name, err := TUNName(fd)
+	if err == nil && name != ifname {
+		err = fmt.Errorf("descriptor %d is the TUN of %s, not of %s", fd, name, ifname)
 	}
-	if err := unix.IoctlIfreq(fd, unix.TUNGETIFF, ifr); err != nil {
-		return fmt.Errorf("using descriptor %d as a TUN: %w", fd, err)
-	}
-	if ifr.Name() != ifname {
-		return fmt.Errorf("descriptor %d is the TUN of %s, not of %s", fd, ifr.Name(), ifname)
-	}
-	return nil
+	return err
 }

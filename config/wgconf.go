@@ -1,0 +1,301 @@
+// SPDX-License-Identifier: MIT
+
+package config
+
+import (
+	"bufio"
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+)
+
+// A WgChange is what wg(8) is told to change of a device: by a file of its own
+// (setconf, addconf, syncconf), or by the words after "wg set". Nil fields
+// aren't mentioned.
+type WgChange struct {
+	PrivateKey *Secret // zero: remove it
+	ListenPort *Port
+	FwMark     *uint32 // 0: "off"
+	Peers      []WgPeer
+}
+
+// A WgPeer is one [Peer] section, or a "peer" among words. The same key may
+// come twice.
+type WgPeer struct {
+	Peer                   // without a Name
+	Remove            bool // never in a file
+	ReplaceAllowedIPs bool // AllowedIPs are the whole; else changes, or not mentioned
+}
+
+// Endpoints returns a Config that has the endpoints of the peers, to look them
+// up.
+func (c *WgChange) Endpoints() *Config {
+	out := &Config{Peers: make([]Peer, len(c.Peers))}
+	for i := range c.Peers {
+		out.Peers[i].Endpoint = c.Peers[i].Endpoint
+	}
+	return out
+}
+
+// A WgError is something wrong with a file or with words for wg. It is in wg's
+// own words, which tools look for, but for the values that it leaves out: what
+// may be a key isn't repeated.
+type WgError struct {
+	Msg string
+
+	// NoPublicKey tells a peer without a key from all other faults: wg does.
+	NoPublicKey bool
+}
+
+// Error returns the message: one line, which starts with a capital as wg's do.
+func (e *WgError) Error() string { return e.Msg }
+
+func wgErrorf(format string, args ...any) error { return &WgError{Msg: fmt.Sprintf(format, args...)} }
+
+// wgValueError names a value unless it may be a key.
+func wgValueError(msg, value string) error {
+	if maybeKey(value) {
+		return &WgError{Msg: msg}
+	}
+	return wgErrorf("%s: `%s'", msg, printable(value))
+}
+
+// printable keeps a file from writing to the terminal that shows its faults.
+func printable(s string) string {
+	return strings.Map(func(r rune) rune {
+		if r < 0x20 || r == 0x7f {
+			return '?'
+		}
+		return r
+	}, s)
+}
+
+// ParseWg reads a file as wg does: its own keys only, in any case, with all
+// white space taken out of a line. It ends at the first fault, a *WgError;
+// other errors are those of r. The warnings are whole lines, and come with an
+// error too.
+//
+// A peer's allowed IPs replace those that it has, unless one of them is
+// signed.
+func ParseWg(r io.Reader) (*WgChange, []string, error) {
+	w := &wgReader{}
+	limited := &io.LimitedReader{R: r, N: maxFile + 1}
+	sc := bufio.NewScanner(limited)
+	sc.Buffer(make([]byte, 0, 64<<10), maxLine+2)
+	for sc.Scan() {
+		if err := w.line(sc.Bytes()); err != nil {
+			return nil, w.warnings, err
+		}
+	}
+	switch err := sc.Err(); {
+	case errors.Is(err, bufio.ErrTooLong):
+		return nil, w.warnings, wgErrorf("Line is longer than %d MiB", maxLine>>20)
+	case err != nil:
+		return nil, w.warnings, err
+	case limited.N <= 0:
+		return nil, w.warnings, wgErrorf("File is larger than %d MiB", maxFile>>20)
+	}
+	if err := w.finish(); err != nil {
+		return nil, w.warnings, err
+	}
+	return &w.change, w.warnings, nil
+}
+
+// A wgReader takes values one after the other.
+type wgReader struct {
+	change   WgChange
+	warnings []string
+	section  section
+	peer     *WgPeer // the last of change.Peers
+	keyless  int     // peers whose key hasn't come yet
+	keyed    bool    // whether the one of peer has
+}
+
+func (w *wgReader) line(raw []byte) error {
+	if i := bytes.IndexByte(raw, '#'); i >= 0 {
+		raw = raw[:i]
+	}
+	line := squash(string(raw))
+	switch {
+	case line == "":
+		return nil
+	case strings.IndexByte(line, 0) >= 0:
+		return wgErrorf("Line unrecognized: it has a NUL byte")
+	case strings.EqualFold(line, "[Interface]"):
+		w.section = interfaceSection
+		return nil
+	case strings.EqualFold(line, "[Peer]"):
+		w.section = peerSection
+		w.addPeer()
+		w.peer.ReplaceAllowedIPs = true
+		return nil
+	}
+	name, value, assigned := strings.Cut(line, "=")
+	k := findKey(name)
+	if k == nil || k.grammar != wgGrammar || k.section != w.section || !assigned || value == "" {
+		return unrecognized(line, name, value)
+	}
+	return wgSetters[k.name](w, value)
+}
+
+// unrecognized names what wg doesn't know, without its value.
+func unrecognized(line, name, value string) error {
+	switch {
+	case isWord(name) && value == "":
+		return wgErrorf("Line unrecognized: `%s'", line)
+	case isWord(name):
+		return wgErrorf("Line unrecognized: `%s'", name)
+	case strings.HasPrefix(line, "[") && isWord(strings.Trim(line, "[]")):
+		return wgErrorf("Line unrecognized: `%s'", line)
+	}
+	return wgErrorf("Line unrecognized")
+}
+
+func (w *wgReader) addPeer() {
+	w.change.Peers = append(w.change.Peers, WgPeer{})
+	w.peer = &w.change.Peers[len(w.change.Peers)-1]
+	w.keyless++
+	w.keyed = false
+}
+
+func (w *wgReader) finish() error {
+	if w.keyless > 0 {
+		return &WgError{Msg: "A peer is missing a public key", NoPublicKey: true}
+	}
+	return nil
+}
+
+// wgSetters are what each key of wg does, in a file and among words.
+var wgSetters = map[string]func(*wgReader, string) error{
+	"PrivateKey":          (*wgReader).privateKey,
+	"ListenPort":          (*wgReader).listenPort,
+	"FwMark":              (*wgReader).fwMark,
+	"PublicKey":           (*wgReader).publicKey,
+	"PresharedKey":        (*wgReader).presharedKey,
+	"Endpoint":            (*wgReader).endpoint,
+	"AllowedIPs":          (*wgReader).allowedIPs,
+	"PersistentKeepalive": (*wgReader).persistentKeepalive,
+}
+
+var errWgKey = &WgError{Msg: "Key is not the correct length or format"}
+
+func (w *wgReader) privateKey(value string) error {
+	k, ok := parseKey(value)
+	if !ok {
+		return errWgKey
+	}
+	s := Secret(k)
+	w.change.PrivateKey = &s
+	return nil
+}
+
+func (w *wgReader) publicKey(value string) error {
+	k, ok := parseKey(value)
+	if !ok {
+		return errWgKey
+	}
+	w.peer.PublicKey = k
+	if !w.keyed {
+		w.keyless--
+	}
+	w.keyed = true
+	return nil
+}
+
+func (w *wgReader) presharedKey(value string) error {
+	k, ok := parseKey(value)
+	if !ok {
+		return errWgKey
+	}
+	s := Secret(k)
+	w.peer.PresharedKey = &s
+	return nil
+}
+
+// WgNoService is what wg, or rather getaddrinfo(3), says of a port that is
+// neither a number nor the name of a service.
+const WgNoService = "Servname not supported for ai_socktype"
+
+func (w *wgReader) listenPort(value string) error {
+	if value == "" {
+		return wgErrorf("Unable to parse empty port")
+	}
+	p, ok := parsePort(value)
+	if !ok {
+		return wgValueError(WgNoService, value)
+	}
+	w.change.ListenPort = &p
+	return nil
+}
+
+func (w *wgReader) fwMark(value string) error {
+	m, ok := parseFwMark(value)
+	if !ok {
+		return wgValueError("Fwmark is neither 0/off nor 0-0xffffffff", value)
+	}
+	w.change.FwMark = &m
+	return nil
+}
+
+func (w *wgReader) persistentKeepalive(value string) error {
+	s, ok := parseKeepalive(value)
+	if !ok {
+		return wgValueError("Persistent keepalive interval is neither 0/off nor 1-65535", value)
+	}
+	w.peer.PersistentKeepalive = &s
+	return nil
+}
+
+// WgNoHost is what getaddrinfo(3) says of a host that there is not.
+const WgNoHost = "Name or service not known"
+
+func (w *wgReader) endpoint(value string) error {
+	if value == "" {
+		return wgErrorf("Unable to parse empty endpoint")
+	}
+	e, fault := parseEndpoint(value)
+	switch fault {
+	case "":
+		w.peer.Endpoint = e
+		return nil
+	case noBracket:
+		return wgValueError("Unable to find matching brace of endpoint", value)
+	case noPort, noPortAfterBracket:
+		return wgValueError("Unable to find port of endpoint", value)
+	case wrongPort:
+		return wgValueError(WgNoService, value)
+	}
+	return wgValueError(WgNoHost, value)
+}
+
+// allowedIPs adds to what an earlier line of the section gave.
+func (w *wgReader) allowedIPs(value string) error {
+	p := w.peer
+	for item := range strings.SplitSeq(value, ",") {
+		ip, unmasked, fault := parseAllowedIP(item)
+		if fault != "" {
+			return allowedIPError(item, fault)
+		}
+		if unmasked {
+			w.warnings = append(w.warnings, "Warning: AllowedIP has nonzero host part: "+strings.TrimLeft(item, "+-"))
+		}
+		if ip.Sign != Unsigned {
+			p.ReplaceAllowedIPs = false
+		}
+		p.AllowedIPs = append(p.AllowedIPs, ip)
+	}
+	return nil
+}
+
+func allowedIPError(item, fault string) error {
+	if fault != noAddress {
+		return wgValueError("AllowedIP is not in the correct format", item)
+	}
+	addr, _, _ := strings.Cut(item, "/")
+	if addr != "" && (addr[0] == '+' || addr[0] == '-') {
+		addr = addr[1:]
+	}
+	return wgValueError("Unable to parse IP address", addr)
+}

@@ -1,0 +1,76 @@
+// SPDX-License-Identifier: MIT
+
+package netlinkx
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+
+	"golang.org/x/sys/unix"
+)
+
+// ErrTooManyPeers is what a change fails with that would give an embedded
+// device more peers than it can have.
+var ErrTooManyPeers = errors.New("the embedded device takes 65,536 peers at the most; the kernel's takes 1,048,576")
+
+// maxUAPIPeers is device.MaxPeers of wireguard-go.
+const maxUAPIPeers = 1 << 16
+
+// A uapiDevice is a device by its socket.
+type uapiDevice struct{ path, name string }
+
+// configure changes the device, but for RemoveAllowedIPs.
+func (u uapiDevice) configure(ctx context.Context, c DeviceChange) error {
+	get := func() (Device, error) { return uapiGet(ctx, u.path, u.name) }
+	// A change of many peers is worth a look at those that there are, not to
+	// fail in its middle.
+	if len(c.Peers) > uapiPeers {
+		if d, err := get(); err == nil && peersAfter(d, c) > maxUAPIPeers {
+			return ErrTooManyPeers
+		}
+	}
+	for _, cfg := range chunks(c, uapiPeers, uapiIPs) {
+		err := uapiSet(ctx, u.path, cfg)
+		if errors.Is(err, unix.EINVAL) { // said of bad values as well, but those aren't sent
+			if d, gerr := get(); gerr == nil && len(d.Peers) >= maxUAPIPeers {
+				return ErrTooManyPeers
+			}
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// peersAfter returns how many peers d has after a change.
+func peersAfter(d Device, c DeviceChange) int {
+	there := make(map[Key]bool, len(d.Peers)+len(c.Peers))
+	if !c.ReplacePeers {
+		for _, p := range d.Peers {
+			there[p.PublicKey] = true
+		}
+	}
+	for _, p := range c.Peers {
+		switch {
+		case p.Remove:
+			delete(there, p.PublicKey)
+		case !p.UpdateOnly:
+			there[p.PublicKey] = true
+		}
+	}
+	return len(there)
+}
+
+// remove asks the device to remove allowed IPs by the flag.
+func (u uapiDevice) remove(ctx context.Context, r removal) error {
+	var b bytes.Buffer
+	fmt.Fprintf(&b, "set=1\npublic_key=%x\nupdate_only=true\n", r.peer[:])
+	for _, p := range r.prefixes {
+		fmt.Fprintf(&b, "allowed_ip=-%s\n", p)
+	}
+	b.WriteString("\n")
+	return uapiDo(ctx, u.path, b.Bytes(), func(string, string) error { return nil })
+}

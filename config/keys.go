@@ -88,8 +88,20 @@ var keyByFold = func() map[string]*key {
 	return m
 }()
 
+// keyByName has the canonical spellings, which are those of most files.
+var keyByName = func() map[string]*key {
+	m := make(map[string]*key, len(keys))
+	for i := range keys {
+		m[keys[i].name] = &keys[i]
+	}
+	return m
+}()
+
 // findKey returns the key of that name in any case, or nil.
 func findKey(name string) *key {
+	if k := keyByName[name]; k != nil {
+		return k
+	}
 	if k := keyByFold[strings.ToLower(name)]; k != nil && k.section != beforeSections {
 		return k
 	}

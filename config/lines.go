@@ -36,6 +36,17 @@ func squash(s string) string {
 	return string(out)
 }
 
+// squashInPlace is squash for bytes that nobody needs afterwards.
+func squashInPlace(b []byte) []byte {
+	out := b[:0]
+	for _, c := range b {
+		if c > ' ' || strings.IndexByte(space, c) < 0 {
+			out = append(out, c)
+		}
+	}
+	return out
+}
+
 // A normaliser reads a file by the rules of wg and wg-quick and writes the
 // entries it understands in a form that an ini reader can't misread: canonical
 // key names, and values between triple quotes, each after its line number.
@@ -48,6 +59,8 @@ type normaliser struct {
 	header    bool    // whether there was any header
 	iface     bool    // whether there was an [Interface]
 	peers     int     // how many [Peer] sections there were
+	keyed     bool    // whether this section had a PublicKey
+	keyless   int     // how many [Peer] sections had none: enough, and the rest isn't read
 	commented bool    // in the comments after a peer that was commented out
 	layout    *layout // where entries stand, for edits; or nil
 }
@@ -58,7 +71,7 @@ func (n *normaliser) normalise(r io.Reader) ([]byte, error) {
 	sc := bufio.NewScanner(limited)
 	sc.Buffer(make([]byte, 0, 64<<10), maxLine+2)
 	num := 0
-	for sc.Scan() && !n.full() {
+	for sc.Scan() && !n.full() && n.keyless <= maxReports {
 		num++
 		line := sc.Bytes()
 		if num == 1 {
@@ -105,6 +118,10 @@ func (n *normaliser) line(num int, raw string) {
 // inside; wg-quick doesn't and so misses a "[ Interface ]".
 func (n *normaliser) sectionHeader(num int, line string) {
 	n.header, n.commented = true, false
+	if n.section == peerSection && !n.keyed {
+		n.keyless++
+	}
+	n.keyed = false
 	n.forQuick = strings.EqualFold(line, "[Interface]")
 	switch name := squash(line); {
 	case strings.EqualFold(name, "[Interface]"):
@@ -259,6 +276,7 @@ func (n *normaliser) unknown(num int, line string) {
 // emit writes an entry. The ini reader takes what is between the first and the
 // last triple quote of a line as it is.
 func (n *normaliser) emit(num int, key, value string) {
+	n.keyed = n.keyed || key == "PublicKey"
 	n.out = append(append(n.out, key...), `="""`...)
 	n.out = append(strconv.AppendInt(n.out, int64(num), 10), ' ')
 	n.out = append(append(n.out, value...), "\"\"\"\n"...)

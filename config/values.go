@@ -15,6 +15,8 @@ import (
 // keyLen is the length of 32 bytes in base64.
 const keyLen = 44
 
+var strictBase64 = base64.StdEncoding.Strict()
+
 // parseKey is strict: 44 characters, and the bits beyond the 256th are zero
 // (key_from_base64 of wireguard-tools).
 func parseKey(s string) (k [32]byte, ok bool) {
@@ -22,7 +24,7 @@ func parseKey(s string) (k [32]byte, ok bool) {
 	if len(s) != keyLen {
 		return k, false
 	}
-	n, err := base64.StdEncoding.Strict().Decode(buf[:], []byte(s))
+	n, err := strictBase64.Decode(buf[:], []byte(s))
 	if err != nil || n != len(k) {
 		return k, false
 	}

@@ -117,7 +117,7 @@ func (w *wgReader) line(raw []byte) error {
 	if i := bytes.IndexByte(raw, '#'); i >= 0 {
 		raw = raw[:i]
 	}
-	line := squash(string(raw))
+	line := string(squashInPlace(raw))
 	switch {
 	case line == "":
 		return nil
@@ -142,15 +142,14 @@ func (w *wgReader) line(raw []byte) error {
 
 // unrecognized names what wg doesn't know, without its value.
 func unrecognized(line, name, value string) error {
+	const msg = "Line unrecognized"
 	switch {
-	case isWord(name) && value == "":
-		return wgErrorf("Line unrecognized: `%s'", line)
-	case isWord(name):
-		return wgErrorf("Line unrecognized: `%s'", name)
-	case strings.HasPrefix(line, "[") && isWord(strings.Trim(line, "[]")):
-		return wgErrorf("Line unrecognized: `%s'", line)
+	case value == "":
+		return wgValueError(msg, line)
+	case name == "":
+		return wgErrorf(msg)
 	}
-	return wgErrorf("Line unrecognized")
+	return wgValueError(msg, name)
 }
 
 func (w *wgReader) addPeer() {

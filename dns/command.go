@@ -15,9 +15,10 @@ import (
 )
 
 // Limits on one run of resolvconf, which runs the scripts of whoever else wants
-// to know, and these may restart services.
+// to know, and these may restart services. wg-quick has none; this one is for
+// what hangs, not for what is slow.
 const (
-	commandTimeout = 10 * time.Second
+	commandTimeout = time.Minute
 	graceTime      = time.Second // between SIGTERM and SIGKILL
 )
 

@@ -278,12 +278,19 @@ func TestPlan(t *testing.T) {
 
 	wgctlOK(h, "up", "wg0")
 	h.Sh("ip link delete wg0")
-	WaitFor(t, 5*time.Second, "the device to end", func() bool { return !h.Exists("/run/wireguard/wg0.sock") })
+	waitForDeviceEnd(h)
 	agree("up")
 	h.Sh("ip link delete wg0")
-	WaitFor(t, 5*time.Second, "the device to end", func() bool { return !h.Exists("/run/wireguard/wg0.sock") })
+	waitForDeviceEnd(h)
 	agree("down")
 	h.Unchanged(before)
+}
+
+// waitForDeviceEnd waits until the process of an embedded device whose link is
+// gone has ended too.
+func waitForDeviceEnd(h *Host) {
+	h.t.Helper()
+	WaitFor(h.t, 10*time.Second, "the device to end", func() bool { return !slices.Contains(h.Processes(), "wgctl device-serve wg0") })
 }
 
 // sameRules compares tables but for the words of comments.

@@ -13,6 +13,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -289,13 +290,21 @@ func TestStaleSocketsDontCount(t *testing.T) {
 	}
 }
 
+// manyPeersCount is enough for many messages. WGCTL_TEST_PEERS asks for more.
+var manyPeersCount = func() int {
+	if n, err := strconv.Atoi(os.Getenv("WGCTL_TEST_PEERS")); err == nil {
+		return n
+	}
+	return 300
+}()
+
 // Many peers, one of them with many allowed IPs, arrive whole, in either
 // backend, and a listen port of 0 becomes one that is free.
 func TestManyPeers(t *testing.T) {
 	k := newNamespace(t)
 	realWorld{k}.device(t, "wg0")
 	ctx := t.Context()
-	counts := slices.Repeat([]int{2}, 300)
+	counts := slices.Repeat([]int{2}, manyPeersCount)
 	counts[150] = 1000
 	c := manyPeers(counts...)
 	key, port, mark := testKey("A"), uint16(0), uint32(0x80000001)

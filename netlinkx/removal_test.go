@@ -208,6 +208,45 @@ func TestRemovalByStranger(t *testing.T) {
 	}
 }
 
+// The kernel either does what the flag says or refuses the message whole; it
+// doesn't take an allowed IP with the flag for one to add.
+func TestRemovalFlagIsKnownOrRefused(t *testing.T) {
+	k := newNamespace(t)
+	realWorld{k}.device(t, "wg0")
+	ctx := t.Context()
+	c := manyPeers(3, 3)
+	if err := k.Configure(ctx, "wg0", c); err != nil {
+		t.Fatal(err)
+	}
+	all := [][]netip.Prefix{c.Peers[0].AllowedIPs, c.Peers[1].AllowedIPs}
+	r := removal{c.Peers[0].PublicKey, slices.Concat(all[0][:1], all[1][:1])}
+	d, err := k.Device(ctx, "wg0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if d.Backend == BackendKernel {
+		err = k.kernelRemove(ctx, "wg0", r)
+	} else {
+		err = uapiDevice{k.uapiPath("wg0"), "wg0"}.remove(ctx, r)
+	}
+	t.Logf("the device of the %s says %v", d.Backend, err)
+	want := all[0][1:]
+	if errors.Is(err, unix.EINVAL) {
+		want = all[0]
+	} else if err != nil {
+		t.Fatal(err)
+	}
+	if d, err = k.Device(ctx, "wg0"); err != nil {
+		t.Fatal(err)
+	}
+	if got := allowedIPs(t, d, c.Peers[0].PublicKey); !slices.Equal(got, want) {
+		t.Errorf("the peer has %v, want %v", got, want)
+	}
+	if got := allowedIPs(t, d, c.Peers[1].PublicKey); !slices.Equal(got, all[1]) {
+		t.Errorf("the other peer has %v, want %v", got, all[1])
+	}
+}
+
 func TestRemovalMessage(t *testing.T) {
 	ae := netlink.NewAttributeEncoder()
 	r := removal{Key{7}, []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("fd00::/16")}}
@@ -244,7 +283,7 @@ func sayRemoval(t *testing.T, b []byte) (words []string) {
 		}
 	}
 	each(b, func(kind uint16, b []byte) {
-		say(map[uint16]string{unix.WGDEVICE_A_PEERS: "peers"}[kind])
+		say("%s", map[uint16]string{unix.WGDEVICE_A_PEERS: "peers"}[kind])
 		each(b, func(kind uint16, b []byte) {
 			say("peer %d", kind)
 			each(b, func(kind uint16, b []byte) {

@@ -30,6 +30,7 @@ type fakeHost struct {
 	calls  int // changes outside the kernel
 	failAt int
 	noDNS  bool // whatever the resolver is told fails
+	lost   bool // the resolver does what it is told, once, and says that it failed
 }
 
 var errInjected = errors.New("injected")
@@ -141,6 +142,10 @@ func (f fakeResolver) Apply(_ context.Context, s dns.Settings) error {
 		delete(f.resolvers, s.Interface)
 	} else {
 		f.resolvers[s.Interface] = s
+	}
+	if f.lost {
+		f.lost = false
+		return errInjected
 	}
 	return nil
 }

@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"os/signal"
+	"slices"
 	"strings"
 	"time"
 
@@ -101,10 +102,22 @@ func (s *Shell) Run(ctx context.Context, h Hook) error {
 		_ = unix.Kill(-cmd.Process.Pid, unix.SIGKILL)
 		return fmt.Errorf("%s hook was interrupted: %w", h.Phase, context.Cause(ctx))
 	}
+	if bySignal(err) {
+		// Ctrl-C at a terminal goes to the hook alone. What it started and
+		// doesn't listen must not outlive the rollback.
+		_ = unix.Kill(-cmd.Process.Pid, unix.SIGKILL)
+	}
 	if errors.Is(err, exec.ErrWaitDelay) {
 		return nil // ended well; something it left running holds its output
 	}
 	return err
+}
+
+// bySignal reports whether a shell died of a signal, or says that what it ran
+// did.
+func bySignal(err error) bool {
+	exit := (*exec.ExitError)(nil)
+	return errors.As(err, &exit) && (!exit.Exited() || exit.ExitCode() > 128)
 }
 
 // group puts the hook into a process group of its own. Where a terminal is
@@ -145,6 +158,32 @@ func (s *Shell) find() error {
 		s.NoBash(p)
 	}
 	return nil
+}
+
+// recorded returns what a record keeps of the hooks: those of down, for when
+// the file is gone by then, without any that has a key in its text.
+func (h Hooks) recorded(public map[string]bool) Hooks {
+	open := func(in []string) []string {
+		return slices.DeleteFunc(slices.Clone(in), func(c string) bool { return maskKeys(c, public) != c })
+	}
+	return Hooks{Config: h.Config, PreDown: open(h.PreDown), PostDown: open(h.PostDown)}
+}
+
+// publicKeys are those of the tunnel and its peers. A nil Spec has none.
+func publicKeys(specs ...*Spec) map[string]bool {
+	public := map[string]bool{}
+	for _, s := range specs {
+		if s == nil {
+			continue
+		}
+		if s.Device.PublicKey != nil {
+			public[s.Device.PublicKey.String()] = true
+		}
+		for _, peer := range s.Device.Peers {
+			public[peer.PublicKey.String()] = true
+		}
+	}
+	return public
 }
 
 // maskKeys hides what could be a private or preshared key in the text of a

@@ -337,6 +337,19 @@ func TestDownKeepsGoing(t *testing.T) {
 	}
 }
 
+// A step that was taken, though it is said to have failed, is undone as well.
+func TestLostAnswer(t *testing.T) {
+	h := newFakeHost(t)
+	clean := h.String()
+	h.lost = true
+	if err := bring(t, h, "wg0", files[1], ""); !errors.Is(err, errInjected) || Residue(err) {
+		t.Errorf("error %v", err)
+	}
+	if after := h.String(); after != clean {
+		t.Errorf("left\n%s", after)
+	}
+}
+
 // A step of down that fails once is taken once more.
 func TestDownTriesAgain(t *testing.T) {
 	h := newFakeHost(t)

@@ -291,18 +291,7 @@ func (p *planner) hooks(phase, config string, commands []string) {
 	if len(commands) == 0 {
 		return
 	}
-	public := map[string]bool{}
-	for _, s := range []*Spec{p.want, p.last} {
-		if s == nil {
-			continue
-		}
-		if s.Device.PublicKey != nil {
-			public[s.Device.PublicKey.String()] = true
-		}
-		for _, peer := range s.Device.Peers {
-			public[peer.PublicKey.String()] = true
-		}
-	}
+	public := publicKeys(p.want, p.last)
 	for _, c := range commands {
 		p.add(hookRun{hook: Hook{Phase: phase, Command: c, Interface: p.name, Config: config}, text: maskKeys(c, public)})
 	}

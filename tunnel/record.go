@@ -126,7 +126,9 @@ func (rs *Records) Save(r *Record) error {
 	if err := os.MkdirAll(rs.Dir, 0o700); err != nil {
 		return fmt.Errorf("making the record's folder: %w", err)
 	}
-	b, err := json.Marshal(r)
+	kept := *r
+	kept.Spec, kept.Before = r.Spec.recorded(), r.Before.recorded()
+	b, err := json.Marshal(kept)
 	if err != nil {
 		return fmt.Errorf("writing record of %s: %w", r.Spec.Name, err)
 	}
@@ -134,6 +136,16 @@ func (rs *Records) Save(r *Record) error {
 		return fmt.Errorf("writing record of %s: %w", r.Spec.Name, err)
 	}
 	return nil
+}
+
+// recorded is the Spec as a record keeps it.
+func (s *Spec) recorded() *Spec {
+	if s == nil {
+		return nil
+	}
+	kept := *s
+	kept.Hooks = s.Hooks.recorded(publicKeys(s))
+	return &kept
 }
 
 // Remove forgets a tunnel.

@@ -6,6 +6,7 @@ import (
 	"context"
 	"os"
 	"path/filepath"
+	"reflect"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -96,6 +97,47 @@ func TestLockExcludes(t *testing.T) {
 	}
 	if left, err := os.ReadDir(rs.Dir); err != nil || len(left) != 0 {
 		t.Errorf("left %v, %v", left, err)
+	}
+}
+
+// What a killed writer leaves goes with the next lock of that tunnel; what only
+// looks alike stays.
+func TestLockSweeps(t *testing.T) {
+	rs := &Records{Dir: memoryDir(t)}
+	for _, name := range []string{".wg0.json123456", ".wg0.json", ".wg0.jsonx", ".wg0.json7.json123", "wg0.json", ".wg1.json123456"} {
+		if err := os.WriteFile(filepath.Join(rs.Dir, name), nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	unlock, err := rs.Lock(t.Context(), "wg0", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	unlock()
+	entries, err := os.ReadDir(rs.Dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var left []string
+	for _, e := range entries {
+		left = append(left, e.Name())
+	}
+	if got, want := strings.Join(left, " "), ".wg0.json .wg0.json7.json123 .wg0.jsonx .wg1.json123456 wg0.json"; got != want {
+		t.Errorf("left %s, want %s", got, want)
+	}
+}
+
+// A record keeps the hooks of down that hold no key but public ones.
+func TestRecordedHooks(t *testing.T) {
+	public := map[string]bool{key("public"): true}
+	got := Hooks{
+		Config: "f", PreUp: []string{"a"}, PostUp: []string{"b"},
+		PreDown:  []string{"c", "wg set wg0 peer " + key("public") + " remove"},
+		PostDown: []string{"echo " + key("private"), "d"},
+	}.recorded(public)
+	want := Hooks{Config: "f", PreDown: []string{"c", "wg set wg0 peer " + key("public") + " remove"}, PostDown: []string{"d"}}
+	if !reflect.DeepEqual(got, want) {
+		t.Errorf("got %+v, want %+v", got, want)
 	}
 }
 

@@ -181,14 +181,10 @@ func (s *Session) retake(ctx context.Context, want *Spec) error {
 	return err
 }
 
-// remaining are the steps from what was observed to want, without hooks and
-// without parameters that another tunnel, which is going down too, puts back.
-func (s *Session) remaining(want *Spec) []Step {
-	return slices.DeleteFunc(WithoutHooks(Plan(want, s.Have)), func(step Step) bool {
-		c, ok := step.(sysctlSet)
-		return ok && c.release && s.Have.releasing(c.key)
-	})
-}
+// remaining are the steps from what was observed to want, without hooks. Of
+// two tunnels that go down at once each may find here a parameter that neither
+// had to put back when it was planned; that both do then does no harm.
+func (s *Session) remaining(want *Spec) []Step { return WithoutHooks(Plan(want, s.Have)) }
 
 // forget puts back the record that was there before.
 func (s *Session) forget(before *Record) error {

@@ -199,12 +199,6 @@ func (s *State) sysctl(key string) (string, bool) {
 // held reports whether another tunnel needs the parameter too.
 func (s *State) held(key string) bool { return held(s.Others, key) }
 
-// releasing reports whether another tunnel that goes down had the parameter.
-// Of several that go down, the last to begin puts it back.
-func (s *State) releasing(key string) bool {
-	return slices.ContainsFunc(s.Others, func(r *Record) bool { return r.Releasing && r.claims(key) })
-}
-
 // inferred puts a Spec together from the marks that we leave in the kernel:
 // enough for down to find what to undo.
 func (s *State) inferred() *Spec {

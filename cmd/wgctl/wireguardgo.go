@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"runtime/debug"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -41,7 +42,7 @@ func wireguardGoMain(ctx context.Context, argv []string, ui *ui) int {
 	if len(args) == 2 && (args[0] == "-f" || args[0] == "--foreground") {
 		foreground, args = true, args[1:]
 	}
-	if len(args) != 1 || args[0] == "-h" || args[0] == "--help" {
+	if len(args) != 1 || slices.Contains([]string{"-f", "--foreground", "-h", "--help"}, args[0]) {
 		// The original exits 0 as well, whatever the words were.
 		_, _ = fmt.Fprintf(ui.out, "Usage: %s [-f/--foreground] INTERFACE-NAME\n", argv[0])
 		return exitDone

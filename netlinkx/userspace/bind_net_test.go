@@ -252,6 +252,44 @@ func TestBindLongPackets(t *testing.T) {
 	}
 }
 
+// A link that can't compute checksums can't cut segments, in kernels before
+// 6.11: then they go out one by one, from the first that was refused on.
+func TestBindWithoutChecksums(t *testing.T) {
+	if !isolated(t) {
+		return
+	}
+	l := newLab(t, []string{"10.0.0.1/24", "fd00:aa::1/96"}, oneThere)
+	if err := withoutChecksums(l.b.v4.Load(), "c0"); err != nil {
+		t.Fatal(err)
+	}
+	for _, is4 := range []bool{true, false} {
+		c := l.peer(peerSocket[is4])
+		ep := l.contact(c, map[bool]string{true: "10.0.0.1", false: "fd00:aa::1"}[is4], 1)
+		for range repeats {
+			l.wantAnswer(ep, c, ep.SrcToString())
+		}
+	}
+	t.Logf("segments after it: IPv4 %v, IPv6 %v", l.b.v4.Load().segments.Load(), l.b.v6.Load().segments.Load())
+}
+
+// withoutChecksums makes a link not compute checksums of what it sends.
+func withoutChecksums(s *udpSocket, link string) error {
+	const setTxChecksums = 0x17 // ETHTOOL_STXCSUM
+	value := struct{ cmd, data uint32 }{cmd: setTxChecksums}
+	req := struct {
+		name [unix.IFNAMSIZ]byte
+		data unsafe.Pointer
+		_    [16]byte
+	}{data: unsafe.Pointer(&value)}
+	copy(req.name[:], link)
+	return s.control(func(fd int) error {
+		if _, _, errno := unix.Syscall(unix.SYS_IOCTL, uintptr(fd), unix.SIOCETHTOOL, uintptr(unsafe.Pointer(&req))); errno != 0 {
+			return errno
+		}
+		return nil
+	})
+}
+
 func TestBindLife(t *testing.T) {
 	if !isolated(t) {
 		return

@@ -289,12 +289,10 @@ func TestServeRefuses(t *testing.T) {
 	}
 }
 
-// Two devices in two namespaces, joined by a cable: a real handshake, real
-// pings, packets of all sizes.
-func TestPing(t *testing.T) {
-	if !isolated(t, "ping") {
-		return
-	}
+// pair makes two devices in two namespaces, ns0 and ns1, joined by a cable,
+// wg0 with 10.0.0.1 and wg1 with 10.0.0.2.
+func pair(t testing.TB) {
+	t.Helper()
 	run(t, "ip", "link", "add", "cable0", "type", "veth", "peer", "name", "cable1")
 	var keys, public [2]string
 	for i := range 2 {
@@ -317,6 +315,15 @@ func TestPing(t *testing.T) {
 		run(t, "ip", "-n", ns, "addr", "add", fmt.Sprintf("10.0.0.%d/24", i+1), "dev", wg)
 		run(t, "ip", "-n", ns, "link", "set", wg, "up")
 	}
+}
+
+// Two devices in two namespaces, joined by a cable: a real handshake, real
+// pings, packets of all sizes.
+func TestPing(t *testing.T) {
+	if !isolated(t, "ping") {
+		return
+	}
+	pair(t)
 	for _, size := range []string{"0", "56", "1392", "8000"} {
 		run(t, "ip", "netns", "exec", "ns0", "ping", "-c", "3", "-i", "0.01", "-W", "5", "-s", size, "10.0.0.2")
 	}

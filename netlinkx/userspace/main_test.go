@@ -83,7 +83,10 @@ func TestMain(m *testing.M) {
 
 // starter returns a Starter whose processes are this test binary.
 func starter() *Starter {
-	return &Starter{Args: []string{"device-serve"}, Alias: "wgctl", Env: []string{raceEnv}}
+	return &Starter{
+		Args: []string{"device-serve"}, Alias: "wgctl",
+		Env: []string{raceEnv, upstreamEnv + "=" + os.Getenv(upstreamEnv)},
+	}
 }
 
 const (
@@ -119,9 +122,8 @@ func isolated(t *testing.T, tools ...string) bool {
 			missing(t, "probe: %v", err)
 		}
 	}
-	flags := &syscall.SysProcAttr{Cloneflags: unix.CLONE_NEWNET | unix.CLONE_NEWNS | unix.CLONE_NEWPID, Pdeathsig: unix.SIGKILL}
 	probe := exec.Command("true")
-	probe.SysProcAttr = flags
+	probe.SysProcAttr = isolation
 	if err := probe.Run(); err != nil {
 		missing(t, "probe: making namespaces: %v", err)
 	}
@@ -132,9 +134,8 @@ func isolated(t *testing.T, tools ...string) bool {
 	if testing.Verbose() {
 		args = append(args, "-test.v")
 	}
-	cmd := exec.Command(os.Args[0], args...)
+	cmd := inside(args...)
 	cmd.Env = append(os.Environ(), insideEnv+"="+t.Name(), strictEnv+"=1", raceEnv)
-	cmd.SysProcAttr = flags
 	var out bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &out
 	err := cmd.Run()
@@ -148,8 +149,20 @@ func isolated(t *testing.T, tools ...string) bool {
 	return false
 }
 
+// isolation is namespaces of its own for a process.
+var isolation = &syscall.SysProcAttr{
+	Cloneflags: unix.CLONE_NEWNET | unix.CLONE_NEWNS | unix.CLONE_NEWPID, Pdeathsig: unix.SIGKILL,
+}
+
+// inside returns the test binary as a command in namespaces of its own.
+func inside(args ...string) *exec.Cmd {
+	cmd := exec.Command(os.Args[0], args...)
+	cmd.SysProcAttr = isolation
+	return cmd
+}
+
 // settle furnishes the namespaces.
-func settle(t *testing.T) {
+func settle(t testing.TB) {
 	t.Helper()
 	for _, m := range []struct {
 		source, target, fstype string
@@ -177,7 +190,7 @@ func settle(t *testing.T) {
 }
 
 // run runs a command that must succeed and returns its output.
-func run(t *testing.T, name string, args ...string) string {
+func run(t testing.TB, name string, args ...string) string {
 	t.Helper()
 	out, err := exec.Command(name, args...).CombinedOutput()
 	if err != nil {

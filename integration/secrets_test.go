@@ -1,0 +1,181 @@
+// SPDX-License-Identifier: MIT
+
+package integration
+
+import (
+	"encoding/base64"
+	"encoding/hex"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+)
+
+// secretLine is where a key that must not be seen stands in a file, and
+// keyText is what could be one anywhere in it.
+var (
+	secretLine = regexp.MustCompile(`(?im)^[^=\n]*(?:private|preshared)[^=\n]*(=.*)$`)
+	publicLine = regexp.MustCompile(`(?im)^\s*public\s*key\s*=.*$`)
+	keyText    = regexp.MustCompile(`[A-Za-z0-9+/]{30,43}=?`)
+)
+
+// secrets are the keys of a file that nobody else may see, in all the ways in
+// which wgctl might print them: base64, hexadecimal, and a good part of either.
+func secrets(file string) []string {
+	var found []string
+	for _, text := range keyText.FindAllString(publicLine.ReplaceAllString(file, ""), -1) {
+		found = append(found, text, text[:20])
+		if b, err := base64.StdEncoding.DecodeString(text); err == nil {
+			found = append(found, hex.EncodeToString(b), strings.ToUpper(hex.EncodeToString(b)))
+		}
+	}
+	return found
+}
+
+// A trap collects what others can see of wgctl, and looks for secrets there.
+type trap struct {
+	t       *testing.T
+	h       *Host
+	secrets []string
+}
+
+func (tr trap) look(where, text string) {
+	tr.t.Helper()
+	for _, s := range tr.secrets {
+		if strings.Contains(text, s) {
+			tr.t.Errorf("%s shows a key, %s...", where, s[:4])
+		}
+	}
+}
+
+// run runs wgctl and looks at what it prints.
+func (tr trap) run(args ...string) Output {
+	tr.t.Helper()
+	out := tr.h.Wgctl(args...)
+	tr.look("wgctl "+strings.Join(args, " "), out.Stdout+out.Stderr)
+	return out
+}
+
+// around looks at the files of /run, and at the arguments and environment of
+// all processes of the host.
+func (tr trap) around(when string) {
+	tr.t.Helper()
+	_ = filepath.WalkDir(tr.h.path("/run"), func(p string, d os.DirEntry, err error) error {
+		if err == nil && d.Type().IsRegular() {
+			b, _ := os.ReadFile(p)
+			tr.look(when+": "+strings.TrimPrefix(p, tr.h.path("")), string(b))
+		}
+		return nil
+	})
+	processes, err := os.ReadDir(tr.h.path("/proc"))
+	if err != nil {
+		tr.t.Fatal(err)
+	}
+	seen := 0
+	for _, e := range processes {
+		if _, err := strconv.Atoi(e.Name()); err != nil {
+			continue
+		}
+		for _, file := range []string{"cmdline", "environ"} {
+			b, err := os.ReadFile(tr.h.path("/proc/" + e.Name() + "/" + file))
+			if err == nil {
+				seen++
+			}
+			tr.look(when+": "+file+" of process "+e.Name(), string(b))
+		}
+	}
+	if seen == 0 {
+		tr.t.Error("no process could be looked at")
+	}
+}
+
+// secretFiles are the files whose secrets are looked for: the corpus, what only
+// wgctl takes, and what is broken.
+func secretFiles(t *testing.T) map[string]string {
+	t.Helper()
+	files := map[string]string{}
+	for _, pattern := range []string{"*.conf", "modern/*.conf", "bad/*.conf"} {
+		names, err := filepath.Glob(filepath.Join("../testdata/conf", pattern))
+		if err != nil || len(names) == 0 {
+			t.Fatalf("no files in %s: %v", pattern, err)
+		}
+		for i, name := range names {
+			if i%rounds(1, 12) != 0 {
+				continue
+			}
+			b, err := os.ReadFile(name)
+			if err != nil {
+				t.Fatal(err)
+			}
+			files[strings.TrimPrefix(name, "../testdata/conf/")] = string(b)
+		}
+	}
+	return files
+}
+
+// No private or preshared key of any file of the corpus is in any output,
+// error, record, argument or environment, whatever the file's fate: while a
+// hook runs on up, when the tunnel is up, and on the way down. The same look
+// does find a public key where it should be.
+func TestNoSecretIsSeen(t *testing.T) {
+	t.Parallel()
+	files, keys, controls := secretFiles(t), 0, 0
+	h := newTunnelHost(t, "h")
+	underlay(h)
+	h.Setenv("WG_ENDPOINT_RESOLUTION_RETRIES", "0")
+	for name, file := range files {
+		base := filepath.Base(name)
+		ifname := strings.TrimSuffix(base, ".conf")
+		tr := trap{t, h, secrets(file)}
+		keys += len(tr.secrets)
+		// A hook that waits shows how things are in the middle of up.
+		h.WriteFile("/etc/wireguard/"+base, strings.TrimRight(file, "\n")+
+			"\n[Interface]\nPreUp = mkdir -p /run/gate; touch /run/gate/up; while [ -e /run/gate/up ]; do sleep 0.01; done\n")
+		tr.run("plan", "up", "-v", ifname)
+		p := h.Start(Bin(t), "up", ifname)
+		WaitFor(t, 20*time.Second, name+" to run its hook", func() bool { return h.Exists("/run/gate/up") || !p.Running() })
+		if p.Running() {
+			tr.around("in the middle of up of " + name)
+		}
+		h.Sh("rm -rf /run/gate")
+		out := p.Wait(30 * time.Second)
+		tr.look("up of "+name, out.Stdout+out.Stderr)
+		if out.Code == 0 {
+			tr.around("with " + name + " up")
+			status := tr.run("status", "-v", ifname).Stdout + tr.run("status", "--json", ifname).Stdout
+			if public := strings.TrimSpace(h.Run("wg", "show", ifname, "public-key").Stdout); len(public) == 44 && strings.Contains(status, public) {
+				controls++
+			}
+			tr.run("plan", "down", "--json", ifname)
+			tr.run("up", ifname)
+			tr.run("down", ifname)
+		}
+		tr.around("after " + name)
+		h.Sh("rm -rf /etc/wireguard/*")
+	}
+	t.Logf("%d files, %d texts looked for, %d tunnels whose public key was seen", len(files), keys, controls)
+	if keys == 0 || controls < len(files)/3 {
+		t.Error("the test looks at too little")
+	}
+}
+
+// Nobody but root can reach the record, the locks and the socket.
+func TestPrivateFiles(t *testing.T) {
+	h := NewHost(t, "h") // wgctl makes its folders itself, whatever the umask
+	h.WriteFile(configOf("wg0"), fullTunnel(t, 0, "PreUp = true"))
+	h.Must("sh", "-c", "umask 0; "+Bin(t)+" up wg0")
+	modes := h.Sh("cd /run; stat -c '%a %u %n' wgctl wgctl/*").Stdout
+	if want := "700 0 wgctl\n600 0 wgctl/wg0.json\n"; modes != want {
+		t.Errorf("modes:\n%swant\n%s", modes, want)
+	}
+	if Backend() == Userspace {
+		modes := h.Sh("cd /run; stat -c '%a %u %n' wireguard wireguard/*").Stdout
+		if want := "700 0 wireguard\n600 0 wireguard/wg0.sock\n"; modes != want {
+			t.Errorf("modes:\n%swant\n%s", modes, want)
+		}
+	}
+	wgctlOK(h, "down", "wg0")
+}

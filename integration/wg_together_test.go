@@ -1,0 +1,192 @@
+// SPDX-License-Identifier: MIT
+
+package integration
+
+import (
+	"fmt"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+)
+
+// inPath puts a tool before all others in the host's PATH, as our wg.
+func inPath(h *Host, tool string) {
+	h.t.Helper()
+	h.Must("mkdir", "-p", "/run/path")
+	h.Must("ln", "-sf", Bin(h.t), "/run/path/"+tool)
+	path := strings.TrimSpace(h.Must("sh", "-c", "echo $PATH").Stdout)
+	h.Setenv("PATH", "/run/path:"+path)
+}
+
+// The promise: the real wg-quick doesn't notice that wg is ours: a tunnel goes
+// up, carries traffic, is reloaded as its unit reloads it, saves its state and
+// goes down.
+func TestRealWgQuickWithOurWg(t *testing.T) {
+	Need(t, "wg-quick", "bash")
+	s := newSite(t)
+	for _, h := range []*Host{s.client, s.hub} {
+		inPath(h, "wg")
+		if Backend() == Userspace {
+			h.Setenv("WG_QUICK_USERSPACE_IMPLEMENTATION", WireguardGo(t))
+		}
+		said(t, h.Must("wg", "--version").Stdout, "wgctl")
+	}
+	before := s.client.Snapshot()
+	hubFile := strings.Replace(s.hubFile(), "Name = laptop\n", "", 1) // a key of ours
+	s.hub.WriteFile(configOf("wg0"), hubFile)
+	s.client.WriteFile(configOf("wg0"), s.clientFile(hubEndpoint4+":51820", fullAllowed))
+	s.hub.Must("wg-quick", "up", "wg0")
+	s.client.Must("wg-quick", "up", "wg0")
+	s.insideAnswers()
+	s.internetIsReachedThrough()
+
+	// ExecReload of wg-quick@.service; on the hub, as on a full tunnel it
+	// clears the mark (wg-compat 1.2).
+	late := newKeyPair(t)
+	s.hub.WriteFile(configOf("wg0"), hubFile+peerSection(late, "AllowedIPs = 10.8.0.99/32"))
+	sessions := s.hub.Must("wg", "show", "wg0", "latest-handshakes").Stdout
+	s.hub.Must("bash", "-c", "exec wg syncconf wg0 <(exec wg-quick strip wg0)")
+	said(t, s.hub.Must("wg", "show", "wg0", "peers").Stdout, late.public, s.clientKey.public)
+	said(t, s.hub.Must("wg", "show", "wg0", "latest-handshakes").Stdout, strings.TrimSpace(sessions))
+	s.client.MustPing(hubInside4)
+
+	s.client.Must("wg-quick", "save", "wg0")
+	said(t, s.client.ReadFile(configOf("wg0")), "PrivateKey = "+s.clientKey.private, "PublicKey = "+s.hubKey.public, "Endpoint = "+hubEndpoint4+":51820")
+	s.client.Must("wg-quick", "down", "wg0")
+	s.hub.Must("wg-quick", "down", "wg0")
+	s.client.Sh("sysctl -qw net.ipv4.conf.all.src_valid_mark=0; rm -rf /run/wireguard; mkdir -m 700 /run/wireguard")
+	s.client.Unchanged(before)
+}
+
+// The promise: the real wg drives the embedded device, and our wg upstream's
+// wireguard-go; the two agree about what they read.
+func TestWgAndForeignDevices(t *testing.T) {
+	Only(t, Userspace)
+	Need(t, "wg")
+	h := newTunnelHost(t, "h")
+	h.Start(WireguardGo(t), "-f", "theirs")
+	h.WriteFile(configOf("ours"), "[Interface]\nTable = off\n")
+	wgctlOK(h, "up", "--backend", "userspace", "ours")
+	wg := As(t, "wg")
+	WaitFor(t, 10*time.Second, "wireguard-go to answer", func() bool { return h.Run("wg", "show", "theirs").Code == 0 })
+	for device, tools := range map[string][2]string{"ours": {"wg", wg}, "theirs": {wg, "wg"}} {
+		writer, reader := tools[0], tools[1]
+		h.WriteFile("/run/base", wgBase)
+		h.Must(writer, "setconf", device, "/run/base")
+		h.Must(writer, "set", device, "peer", wgKey3, "allowed-ips", "10.3.0.0/16,fd03::/16", "endpoint", "[2001:db8::3]:3", "persistent-keepalive", "33")
+		h.Must(writer, "set", device, "peer", wgKey2, "remove")
+		out := h.Must(reader, "show", device, "dump")
+		said(t, out.Stdout, dumpDevice, dumpPeer1, wgKey3+"\t(none)\t[2001:db8::3]:3\t10.3.0.0/16,fd03::/16\t0\t0\t0\t33\n")
+		if strings.Contains(out.Stdout, wgKey2) {
+			t.Errorf("%s: a peer is still there: %v", device, out)
+		}
+		said(t, h.Must(wg, "show", "interfaces").Stdout, device)
+		h.Must(writer, "set", device, "listen-port", "0") // the other needs it
+	}
+	wgctlOK(h, "down", "ours")
+}
+
+// The promise: wg finds a userspace device whose link is in another network
+// namespace, by its socket.
+func TestWgFindsSocketsWithoutLinks(t *testing.T) {
+	Only(t, Userspace)
+	Need(t, "wg")
+	h := newTunnelHost(t, "h")
+	h.Start(WireguardGo(t), "-f", "away")
+	WaitFor(t, 10*time.Second, "wireguard-go to answer", func() bool { return h.Run("wg", "show", "away").Code == 0 })
+	h.Sh("ip netns add other; ip link set away netns other")
+	wg := As(t, "wg")
+	h.Must(wg, "set", "away", "listen-port", "51999", "fwmark", "7")
+	for _, tool := range []string{"wg", wg} {
+		if out := h.Must(tool, "show", "away", "fwmark"); out.Stdout != "0x7\n" {
+			t.Errorf("%v", out)
+		}
+		if out := h.Must(tool, "show", "interfaces"); out.Stdout != "away\n" {
+			t.Errorf("%v", out)
+		}
+	}
+	// A socket that nobody answers on is nothing.
+	h.Sh("ip -n other link del away; touch /run/wireguard/file.sock")
+	WaitFor(t, 10*time.Second, "the device to go", func() bool { return h.Must(wg, "show", "interfaces").Stdout == "" })
+}
+
+// The promise: the completion script of wireguard-tools works with our wg.
+func TestBashCompletionOfWg(t *testing.T) {
+	Need(t, "bash")
+	const script = "/usr/share/bash-completion/completions/wg"
+	h := newWgHost(t, "h")
+	if !h.Exists(script) {
+		unable(t, "%s is not installed", script)
+	}
+	inPath(h, "wg")
+	h.Must("wg", "setconf", "wg0", "/run/c/base")
+	for line, want := range map[string]string{
+		"wg s":                   "show showconf set setconf syncconf",
+		"wg show ":               "wg0 all interfaces",
+		"wg show wg0 p":          "public-key private-key peers preshared-keys persistent-keepalive",
+		"wg set w":               "wg0",
+		"wg set wg0 ":            "listen-port fwmark private-key peer",
+		"wg set wg0 peer AQ":     wgKey1,
+		"wg set wg0 peer x allo": "allowed-ips",
+	} {
+		words := strings.Fields(line)
+		if strings.HasSuffix(line, " ") {
+			words = append(words, "")
+		}
+		out := h.Must("bash", "-c", fmt.Sprintf(`complete() { :; }; compopt() { :; }; . %s; COMP_WORDS=(%s); COMP_CWORD=%d; COMPREPLY=(); _wg_completion; echo "${COMPREPLY[*]}"`,
+			script, "'"+strings.Join(words, "' '")+"'", len(words)-1))
+		if got := strings.TrimSpace(out.Stdout); got != want {
+			t.Errorf("%q completes to %q, want %q: %v", line, got, want, out)
+		}
+	}
+}
+
+// The promise: prometheus exporters read "wg show all dump" by columns: 5 for
+// an interface and 9 for a peer, parted by tabs.
+func TestWgDumpColumns(t *testing.T) {
+	h := newWgHost(t, "h")
+	h.Must("wg", "setconf", "wg0", "/run/c/base")
+	for _, which := range []struct {
+		name         string
+		device, peer int
+	}{{"all", 5, 9}, {"wg0", 4, 8}} {
+		lines := strings.Split(strings.TrimSuffix(h.Must(As(t, "wg"), "show", which.name, "dump").Stdout, "\n"), "\n")
+		if len(lines) != 3 {
+			t.Fatalf("%q", lines)
+		}
+		for i, line := range lines {
+			want := which.peer
+			if i == 0 {
+				want = which.device
+			}
+			if got := len(strings.Split(line, "\t")); got != want {
+				t.Errorf("%s: %d columns, want %d: %q", which.name, got, want, line)
+			}
+		}
+	}
+}
+
+// The promise: wg starts in less than 10 ms where nothing is emulated.
+func TestWgStartsFast(t *testing.T) {
+	if slowness() > 1 {
+		t.Skip("an emulated processor has no say in this")
+	}
+	wg := As(t, "wg")
+	h := newTunnelHost(t, filepath.Base(wg))
+	best := time.Hour
+	for range 20 {
+		begin := time.Now()
+		h.Must(wg, "--version")
+		best = min(best, time.Since(begin))
+	}
+	control := time.Hour
+	for range 20 {
+		begin := time.Now()
+		h.Must("true")
+		control = min(control, time.Since(begin))
+	}
+	if took := best - control; took > 10*time.Millisecond {
+		t.Errorf("%v, beyond what any program takes", took)
+	}
+}

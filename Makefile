@@ -19,7 +19,7 @@ RACE := $(shell command -v cc >/dev/null && echo -race)
 # Everything but the tests that need hosts or guests, which have their turn.
 PACKAGES   = $$($(GO) list ./... | grep -v /integration)
 # go test's own limit is 10 minutes a package; two emulated guests need more.
-VMTIMEOUT ?= 25m
+VMTIMEOUT ?= 55m
 
 .PHONY: build
 build: ## the static binary, ./wgctl
@@ -39,11 +39,11 @@ vet: ## what must hold before a commit
 
 .PHONY: unit
 unit: ## every package by itself, with the race detector
-	$(GO) test $(RACE) -timeout 10m $(PACKAGES)
+	$(GO) test $(RACE) -timeout 15m $(PACKAGES)
 
 .PHONY: namespaces
 namespaces: build ## the binary in network namespaces, on this kernel
-	WGCTL_BIN=$(CURDIR)/wgctl $(GO) test -timeout 10m ./integration
+	WGCTL_BIN=$(CURDIR)/wgctl $(GO) test -timeout 20m ./integration
 
 .PHONY: vms
 vms: build ## the same tests in guests, on kernels with WireGuard

@@ -13,6 +13,7 @@ import (
 // Without root, without a device, without a backend: one line that says what is
 // missing, before anything is done.
 func TestUpUnable(t *testing.T) {
+	onceForAll(t)
 	Need(t, "setpriv")
 	nobody := []string{"setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", Bin(t)}
 	t.Run("not root", func(t *testing.T) {
@@ -46,6 +47,7 @@ func TestUpUnable(t *testing.T) {
 // never a wait for a writer or for the end of an endless file. All are tried
 // with up, and with plan up.
 func TestBadFiles(t *testing.T) {
+	onceForAll(t)
 	h := newTunnelHost(t, "h")
 	good := fullTunnel(t, 0)
 	const conf = "/etc/wireguard/bad.conf"
@@ -89,6 +91,7 @@ func TestBadFiles(t *testing.T) {
 
 // A byte order mark, CRLF and no newline at the end are no faults.
 func TestOddFilesComeUp(t *testing.T) {
+	onceForAll(t)
 	h := newTunnelHost(t, "h")
 	good := fullTunnel(t, 0)
 	before := h.Snapshot()
@@ -109,6 +112,7 @@ func TestOddFilesComeUp(t *testing.T) {
 // path, a rule or a hook; what can't be understood of the command line is exit
 // status 2.
 func TestBadWords(t *testing.T) {
+	onceForAll(t)
 	h := newTunnelHost(t, "h")
 	before := h.Snapshot()
 	for _, verb := range []string{"up", "down", "plan up"} {
@@ -143,11 +147,11 @@ const largeFile = 50
 
 // A large file, of garbage or of one long line, costs little time and memory.
 func TestLargeFile(t *testing.T) {
+	onceForAll(t)
 	h := newTunnelHost(t, "h")
-	size := rounds(largeFile, 5)
-	fill := fmt.Sprintf("| head -c %dM >>/etc/wireguard/large.conf", size)
+	fill := fmt.Sprintf("| head -c %dM >>/etc/wireguard/large.conf", largeFile)
 	for name, do := range map[string]string{
-		"garbage":        "head -c " + fmt.Sprint(size) + "M /dev/urandom >/etc/wireguard/large.conf",
+		"garbage":        fmt.Sprintf("head -c %dM /dev/urandom >/etc/wireguard/large.conf", largeFile),
 		"one line":       "tr '\\0' x </dev/zero " + fill,
 		"empty lines":    "tr '\\0' '\\n' </dev/zero " + fill,
 		"comments":       "yes '# nothing' " + fill,
@@ -167,9 +171,9 @@ func TestLargeFile(t *testing.T) {
 			out := p.Wait(runLimit)
 			took := time.Since(begin)
 			peak := p.cmd.ProcessState.SysUsage().(*syscall.Rusage).Maxrss >> 10 // of nsenter's children too
-			t.Logf("%d MiB in %v with %d MiB of memory", size, took.Round(time.Millisecond), peak)
+			t.Logf("%d MiB in %v with %d MiB of memory", largeFile, took.Round(time.Millisecond), peak)
 			if took > Timeout(10*time.Second) || peak > 250 {
-				t.Errorf("%d MiB took %v and %d MiB of memory", size, took, peak)
+				t.Errorf("%d MiB took %v and %d MiB of memory", largeFile, took, peak)
 			}
 			if want := min(1, len(errorLines(out))); out.Code != want || want == 0 && name != "good with bulk" {
 				t.Errorf("exit status %d, %.500v", out.Code, out.Stderr)

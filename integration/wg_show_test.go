@@ -157,11 +157,11 @@ func TestWgctlShow(t *testing.T) {
 		}
 	}
 	for args, want := range map[string]string{
-		"show nosuch":                "wgctl: unable to access interface: ",
-		"set wg0 peer x":             "wgctl: key is not the correct length or format\n",
-		"setconf wg0 /nosuch":        "wgctl: open /nosuch: no such file or directory\n",
-		"set wg0 fwmark 0x":          "wgctl: fwmark is neither 0/off nor 0-0xffffffff: `0x'\n",
-		"syncconf nosuch /dev/stdin": "wgctl: unable to modify interface: ",
+		"show nosuch":               "wgctl: unable to access interface: ",
+		"set wg0 peer x":            "wgctl: key is not the correct length or format\n",
+		"setconf wg0 /nosuch":       "wgctl: open /nosuch: no such file or directory\n",
+		"set wg0 fwmark 0x":         "wgctl: fwmark is neither 0/off nor 0-0xffffffff: `0x'\n",
+		"syncconf nosuch /dev/null": "wgctl: unable to modify interface: ",
 	} {
 		if out := wgctlFails(h, 1, strings.Fields(args)...); !strings.HasPrefix(out.Stderr, want) || out.Stdout != "" {
 			t.Errorf("%v", out)

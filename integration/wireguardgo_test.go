@@ -44,6 +44,7 @@ func leftOfWG0(h *Host) string {
 // for wrong ones, exit 1 where it can't set up, one line that says why, and no
 // banner.
 func TestWireguardGoWords(t *testing.T) {
+	Only(t, Userspace) // the same in a guest, but for its time
 	h := NewHost(t, "host")
 	tool := As(t, "wireguard-go")
 	version := h.Must(tool, "--version")
@@ -77,6 +78,7 @@ func TestWireguardGoWords(t *testing.T) {
 // It returns when the device answers, leaves a process of its own name, and
 // link, socket and process end together, whichever ends first.
 func TestWireguardGoDaemon(t *testing.T) {
+	Only(t, Userspace) // the same in a guest, but for its time
 	Need(t, "wg", "pgrep", "pkill")
 	h := NewHost(t, "host")
 	tool := As(t, "wireguard-go")
@@ -140,6 +142,7 @@ func TestWireguardGoForeground(t *testing.T) {
 // LOG_LEVEL is obeyed, in wireguard-go's form, on standard output; a daemon
 // without it holds nothing of its caller's open.
 func TestWireguardGoLog(t *testing.T) {
+	Only(t, Userspace) // the same in a guest, but for its time
 	Need(t, "wg")
 	h := NewHost(t, "host")
 	tool := As(t, "wireguard-go")

@@ -6,7 +6,6 @@ import (
 	"context"
 	"errors"
 	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 
@@ -21,11 +20,8 @@ type AsWg struct{ *Kernel }
 // Device returns the device. Its errors are those that wg shows: without the
 // kernel's WireGuard, every name that has no socket is unix.EPROTONOSUPPORT.
 func (k AsWg) Device(ctx context.Context, name string) (Device, error) {
-	if isSocketName(name) {
-		d, err := uapiGet(ctx, k.uapiPath(name), name)
-		if !errors.Is(err, os.ErrNotExist) {
-			return d, err
-		}
+	if k.hasSocket(ctx, name) {
+		return uapiGet(ctx, k.uapiPath(name), name)
 	}
 	if err := k.asWgName(ctx, name); err != nil {
 		return Device{}, err
@@ -35,7 +31,7 @@ func (k AsWg) Device(ctx context.Context, name string) (Device, error) {
 
 // Configure changes a device; see Kernel.Configure and AsWg.Device.
 func (k AsWg) Configure(ctx context.Context, name string, c DeviceChange) error {
-	if isSocketName(name) && uapiAnswers(ctx, k.uapiPath(name)) {
+	if k.hasSocket(ctx, name) {
 		return k.uapiConfigure(ctx, name, c)
 	}
 	if err := k.asWgName(ctx, name); err != nil {
@@ -58,16 +54,33 @@ func (k AsWg) DeviceNames(ctx context.Context) ([]string, error) {
 		}
 	}
 	entries, err := os.ReadDir(k.uapiDir)
-	if err != nil && !errors.Is(err, os.ErrNotExist) {
+	if err != nil && !errors.Is(err, os.ErrNotExist) && len(names) == 0 {
 		return nil, err
 	}
 	for _, e := range entries {
 		name, ok := strings.CutSuffix(e.Name(), ".sock")
-		if ok && isSocketName(name) && !slices.Contains(names, name) && uapiAnswers(ctx, k.uapiPath(name)) {
+		if ok && !slices.Contains(names, name) && k.hasSocket(ctx, name) {
 			names = append(names, name)
 		}
 	}
 	return names, ctx.Err()
+}
+
+// hasSocket reports whether somebody answers on the socket of that name, or
+// would answer to a more privileged caller. A socket in a folder that isn't
+// for the caller isn't there: he may have rights to the kernel's devices.
+func (k AsWg) hasSocket(ctx context.Context, name string) bool {
+	if !isSocketName(name) {
+		return false
+	}
+	if _, err := os.Stat(k.uapiPath(name)); err != nil {
+		return false
+	}
+	conn, err := uapiDial(ctx, k.uapiPath(name))
+	if err == nil {
+		_ = conn.Close()
+	}
+	return !errors.Is(err, os.ErrNotExist)
 }
 
 // asWgName refuses a name that the kernel's devices can't have.
@@ -87,5 +100,5 @@ func (k AsWg) asWgName(ctx context.Context, name string) error {
 
 // isSocketName reports whether a name can't lead out of the sockets' folder.
 func isSocketName(name string) bool {
-	return name != "" && name == filepath.Base(name) && len(name) < unix.IFNAMSIZ
+	return name != "" && !strings.Contains(name, "/") && len(name) < unix.IFNAMSIZ
 }

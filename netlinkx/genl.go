@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"slices"
 	"strconv"
 	"time"
 
@@ -276,9 +277,85 @@ func (k *Kernel) kernelConfigure(ctx context.Context, name string, c DeviceChang
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		if err := client.ConfigureDevice(name, cfg); err != nil {
+		mapped := withoutMapped(&cfg)
+		err := client.ConfigureDevice(name, cfg)
+		if errors.Is(err, os.ErrNotExist) { // all that wgctrl says
+			err = k.whyNoDevice(ctx, name)
+		}
+		if err != nil {
 			return err
 		}
+		for _, p := range mapped {
+			if err := k.setDevice(ctx, name, p.encode); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// whyNoDevice returns the errno that the kernel has for a name that is no
+// device.
+func (k *Kernel) whyNoDevice(ctx context.Context, name string) error {
+	if _, err := k.Link(ctx, name); err != nil {
+		return err
+	}
+	return missingError{unix.EOPNOTSUPP}
+}
+
+// withoutMapped takes prefixes such as ::ffff:10.0.0.0/104 out of a
+// configuration: in wgctrl they are IPv4, with a mask that is too long.
+func withoutMapped(cfg *wgtypes.Config) (out []moreAllowedIPs) {
+	for i := range cfg.Peers {
+		p := &cfg.Peers[i]
+		more := moreAllowedIPs{peer: Key(p.PublicKey)}
+		for _, a := range p.AllowedIPs {
+			if prefix, ok := prefixOf(&a); ok && prefix.Addr().Is4In6() {
+				more.prefixes = append(more.prefixes, prefix)
+			}
+		}
+		if len(more.prefixes) == 0 {
+			continue
+		}
+		p.AllowedIPs = slices.DeleteFunc(slices.Clone(p.AllowedIPs), func(a net.IPNet) bool {
+			prefix, ok := prefixOf(&a)
+			return ok && prefix.Addr().Is4In6()
+		})
+		out = append(out, more)
+	}
+	return out
+}
+
+// moreAllowedIPs are for a peer that exists.
+type moreAllowedIPs struct {
+	peer     Key
+	prefixes []netip.Prefix // masked
+	flags    uint32         // of each
+}
+
+// encode writes what goes into the message, after the name of the device.
+func (m moreAllowedIPs) encode(ae *netlink.AttributeEncoder) error {
+	return encodePeer(ae, m.peer, true, func(ae *netlink.AttributeEncoder) error {
+		ae.Nested(unix.WGPEER_A_ALLOWEDIPS, func(ae *netlink.AttributeEncoder) error {
+			for i, p := range m.prefixes {
+				ae.Nested(uint16(i), func(ae *netlink.AttributeEncoder) error { return m.encodeOne(ae, p) })
+			}
+			return nil
+		})
+		return nil
+	})
+}
+
+func (m moreAllowedIPs) encodeOne(ae *netlink.AttributeEncoder, p netip.Prefix) error {
+	family := uint16(unix.AF_INET)
+	if p.Addr().Is6() {
+		family = unix.AF_INET6
+	}
+	ae.Uint16(unix.WGALLOWEDIP_A_FAMILY, family)
+	ae.Bytes(unix.WGALLOWEDIP_A_IPADDR, p.Addr().AsSlice())
+	ae.Uint8(unix.WGALLOWEDIP_A_CIDR_MASK, uint8(p.Bits()))
+	if m.flags != 0 {
+		ae.Uint32(wgAllowedIPFlags, m.flags)
 	}
 	return nil
 }

@@ -186,25 +186,5 @@ func (k *Kernel) kernelRemove(ctx context.Context, name string, r removal) error
 
 // encode writes what goes into the message, after the name of the device.
 func (r removal) encode(ae *netlink.AttributeEncoder) error {
-	return encodePeer(ae, r.peer, true, func(ae *netlink.AttributeEncoder) error {
-		ae.Nested(unix.WGPEER_A_ALLOWEDIPS, func(ae *netlink.AttributeEncoder) error {
-			for i, p := range r.prefixes {
-				ae.Nested(uint16(i), func(ae *netlink.AttributeEncoder) error { return encodeRemoval(ae, p) })
-			}
-			return nil
-		})
-		return nil
-	})
-}
-
-func encodeRemoval(ae *netlink.AttributeEncoder, p netip.Prefix) error {
-	family := uint16(unix.AF_INET)
-	if p.Addr().Is6() {
-		family = unix.AF_INET6
-	}
-	ae.Uint16(unix.WGALLOWEDIP_A_FAMILY, family)
-	ae.Bytes(unix.WGALLOWEDIP_A_IPADDR, p.Addr().AsSlice())
-	ae.Uint8(unix.WGALLOWEDIP_A_CIDR_MASK, uint8(p.Bits()))
-	ae.Uint32(wgAllowedIPFlags, wgAllowedIPRemoveMe)
-	return nil
+	return moreAllowedIPs{r.peer, r.prefixes, wgAllowedIPRemoveMe}.encode(ae)
 }

@@ -77,6 +77,7 @@ func uapiTalk(conn net.Conn, request []byte, line func(key, value string) error)
 		return err
 	}
 	s := bufio.NewScanner(conn)
+	s.Buffer(make([]byte, 64<<10), bufio.MaxScanTokenSize)
 	for s.Scan() {
 		key, value, _ := strings.Cut(s.Text(), "=")
 		if key == "" {
@@ -214,30 +215,33 @@ func uapiRequest(c wgtypes.Config) []byte {
 	return b.Bytes()
 }
 
+// uapiPeer spares the formatter: there may be 100,000 peers.
 func uapiPeer(b *bytes.Buffer, p wgtypes.PeerConfig) {
-	fmt.Fprintf(b, "public_key=%x\n", p.PublicKey[:])
+	out := append(hex.AppendEncode(append(b.AvailableBuffer(), "public_key="...), p.PublicKey[:]), '\n')
 	if p.Remove {
-		b.WriteString("remove=true\n")
+		out = append(out, "remove=true\n"...)
 	}
 	if p.UpdateOnly {
-		b.WriteString("update_only=true\n")
+		out = append(out, "update_only=true\n"...)
 	}
 	if p.PresharedKey != nil {
-		fmt.Fprintf(b, "preshared_key=%x\n", p.PresharedKey[:])
+		out = append(hex.AppendEncode(append(out, "preshared_key="...), p.PresharedKey[:]), '\n')
 	}
 	if p.Endpoint != nil {
-		fmt.Fprintf(b, "endpoint=%s\n", p.Endpoint)
+		out = append(append(append(out, "endpoint="...), p.Endpoint.String()...), '\n')
 	}
 	if p.PersistentKeepaliveInterval != nil {
-		fmt.Fprintf(b, "persistent_keepalive_interval=%d\n", *p.PersistentKeepaliveInterval/time.Second)
+		out = append(out, "persistent_keepalive_interval="...)
+		out = append(strconv.AppendInt(out, int64(*p.PersistentKeepaliveInterval/time.Second), 10), '\n')
 	}
 	if p.ReplaceAllowedIPs {
-		b.WriteString("replace_allowed_ips=true\n")
+		out = append(out, "replace_allowed_ips=true\n"...)
 	}
 	for _, a := range p.AllowedIPs {
 		// net.IPNet would print ::ffff:10.0.0.0/104 as 10.0.0.0/8.
 		if prefix, ok := prefixOf(&a); ok {
-			fmt.Fprintf(b, "allowed_ip=%s\n", prefix)
+			out = append(prefix.AppendTo(append(out, "allowed_ip="...)), '\n')
 		}
 	}
+	b.Write(out)
 }

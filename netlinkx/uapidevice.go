@@ -26,7 +26,7 @@ func (u uapiDevice) configure(ctx context.Context, c DeviceChange) error {
 	get := func() (Device, error) { return uapiGet(ctx, u.path, u.name) }
 	// A change of many peers is worth a look at those that there are, not to
 	// fail in its middle.
-	if len(c.Peers) > uapiPeers {
+	if len(c.Peers) > uapiPeers && !(c.ReplacePeers && len(c.Peers) <= maxUAPIPeers) {
 		if d, err := get(); err == nil && peersAfter(d, c) > maxUAPIPeers {
 			return ErrTooManyPeers
 		}

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"runtime/debug"
 	"strings"
 	"syscall"
 	"time"
@@ -133,6 +134,7 @@ func strerror(err error) string {
 // wgMain is the whole program when it is called as wg. args are the words
 // after argv[0], which is progName. It returns the exit status, 0 or 1.
 func wgMain(ctx context.Context, args []string, std streams, progName string) int {
+	debug.SetGCPercent(400) // the process is soon gone, and its memory with it
 	return newWg(progName, std).main(ctx, args)
 }
 

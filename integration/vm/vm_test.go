@@ -141,7 +141,7 @@ func guestScript(t *testing.T, root, bin, pattern string) string {
 			continue
 		}
 		fmt.Fprintf(&s, "cd %s\n", quote(filepath.Join(root, pkg)))
-		fmt.Fprintf(&s, "{ %s -test.v=test2json -test.timeout=20m -test.run %s 2>&1; echo $? >/run/status; } | tee /results/%s.log\n",
+		fmt.Fprintf(&s, "{ %s -test.v=test2json -test.timeout=45m -test.run %s 2>&1; echo $? >/run/status; } | tee /results/%s.log\n",
 			quote(test), quote(pattern), pkg)
 		s.WriteString("[ \"$(cat /run/status)\" = 0 ] || status=1\n")
 	}

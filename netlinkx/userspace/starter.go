@@ -101,7 +101,7 @@ func (s *Starter) Start(ctx context.Context, ifname string) (err error) {
 	}
 	defer listener.Close()
 	defer func() {
-		if err != nil {
+		if err != nil && s.UAPI == 0 {
 			_ = sock.remove()
 		}
 	}()

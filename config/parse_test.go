@@ -304,6 +304,11 @@ func TestParseLimits(t *testing.T) {
 	if err == nil || err.Error() != "t.conf: is larger than 256 MiB" {
 		t.Errorf("large file: %.100v", err)
 	}
+	// Of peers without a key, the first hundred say enough.
+	read := &io.LimitedReader{R: repeated("[Interface]\n[Peer]\n"), N: 50 << 20}
+	if _, _, err := Parse("t.conf", read); err == nil || read.N < 49<<20 {
+		t.Errorf("peers without a key: read all but %d bytes: %.100v", read.N, err)
+	}
 	var list []string
 	for i := range 131072 {
 		list = append(list, netip.PrefixFrom(netip.AddrFrom4([4]byte{10, byte(i >> 16), byte(i >> 8), byte(i)}), 32).String())
@@ -315,6 +320,20 @@ func TestParseLimits(t *testing.T) {
 	if !Equal(c, reformat(t, c)) {
 		t.Error("131072 allowed IPs are not read back")
 	}
+}
+
+// repeated is an endless file of the same lines, over and over.
+type repeated string
+
+func (r repeated) Read(p []byte) (int, error) {
+	n := 0
+	for len(p)-n >= len(r) {
+		n += copy(p[n:], r)
+	}
+	if n == 0 {
+		return 0, io.ErrShortBuffer
+	}
+	return n, nil
 }
 
 // endless is a file of comments.

@@ -42,6 +42,9 @@ func TestChoose(t *testing.T) {
 		}, { // not root
 			facts: Facts{NFTables: unix.EPERM, Tools: []Tool{nft4, legacy4}},
 			name:  "none", trace: "firewall: [nf_tables=EPERM ret=none]", err: unix.EPERM,
+		}, { // no room to ask in: that says nothing of what the kernel can
+			facts: Facts{NFTables: unix.ENOBUFS, Tools: []Tool{legacy4, legacy6}},
+			name:  "none", trace: "firewall: [nf_tables=ENOBUFS ret=none]", err: unix.ENOBUFS,
 		}, {
 			facts: Facts{Force: "iptables", Tools: []Tool{nft4, nft6, legacy4}},
 			name:  "iptables-nft",
@@ -104,5 +107,15 @@ func TestDetectFindsBothModes(t *testing.T) {
 	}
 	if len(modes) != 2 {
 		t.Errorf("tools %v, want iptables of both modes", f.Tools)
+	}
+}
+
+// Where nf_tables could not be asked, nothing is said to stand or not to stand.
+func TestInstalledWithoutAnAnswer(t *testing.T) {
+	for errno, want := range map[unix.Errno]error{unix.EMFILE: unix.EMFILE, unix.EINVAL: nil} {
+		fw, _ := New(Facts{NFTables: errno})
+		if _, err := fw.Installed(t.Context(), "wg0"); !errors.Is(err, want) {
+			t.Errorf("%v: error %v, want %v", errno, err, want)
+		}
 	}
 }

@@ -4,7 +4,7 @@ package integration
 
 import "fmt"
 
-// inGuest are the files that are compared where wg-quick is slow: one of each
+// inGuest are the files that are compared where wg-quick is slow, one of each
 // kind.
 var inGuest = []string{
 	"allhooks", "bgp", "covered", "full-psk", "full4",

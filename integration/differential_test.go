@@ -51,7 +51,7 @@ func comparedFiles(t *testing.T) []string {
 			t.Errorf("inGuest: no file %q", name)
 		}
 	}
-	return inGuest
+	return guestShare(t, inGuest)
 }
 
 // corpusNames lists the files of a folder of the corpus, without ".conf".

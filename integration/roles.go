@@ -3,6 +3,7 @@
 package integration
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"testing"
@@ -37,13 +38,23 @@ func Main(m *testing.M) int {
 	return m.Run()
 }
 
+// A status is the exit status of the program that a role stood for, and no
+// error of the role.
+type status int
+
+func (s status) Error() string { return fmt.Sprintf("exit status %d", int(s)) }
+
 func play(name string, args []string) int {
 	role, ok := roles[name]
 	if !ok {
 		fmt.Fprintf(os.Stderr, "no such role: %s\n", name)
 		return 2
 	}
-	if err := role(args); err != nil {
+	err := role(args)
+	if code := status(0); errors.As(err, &code) {
+		return int(code)
+	}
+	if err != nil {
 		fmt.Fprintf(os.Stderr, "%s: %v\n", name, err)
 		return 1
 	}

@@ -21,8 +21,7 @@ func init() {
 			return err
 		}
 		fmt.Print(screen)
-		os.Exit(code)
-		return nil
+		return status(code)
 	}
 }
 

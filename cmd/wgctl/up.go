@@ -3,6 +3,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -58,7 +59,7 @@ func up(ctx context.Context, ui *ui, arg string, opts tunnel.Options) error {
 	if err != nil {
 		return err
 	}
-	sayBackend(ui, want, opts)
+	sayBackend(ui, want, in.cfg, opts)
 	return session.Apply(ctx, in.record(want), tunnel.Plan(want, session.Have))
 }
 
@@ -77,8 +78,8 @@ func clearHint(err error, have *tunnel.State) error {
 }
 
 // sayBackend tells which backend is in use and why.
-func sayBackend(ui *ui, want *tunnel.Spec, opts tunnel.Options) {
-	forced := opts.Backend != "" && opts.Backend != config.BackendAuto
+func sayBackend(ui *ui, want *tunnel.Spec, cfg *config.Config, opts tunnel.Options) {
+	forced := cmp.Or(opts.Backend, cfg.Interface.Backend, config.BackendAuto) != config.BackendAuto
 	switch {
 	case want.Backend != netlinkx.BackendUserspace:
 	case ui.quick:

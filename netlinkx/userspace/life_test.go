@@ -12,6 +12,7 @@ import (
 	"net"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"runtime"
 	"strings"
 	"testing"
@@ -182,6 +183,21 @@ func TestReap(t *testing.T) {
 		t.Errorf("after a kill: %v", err)
 	}
 	wantNothing(t, "wg0")
+
+	// What a start leaves that is killed before the socket has its name.
+	temp := filepath.Join(SocketDir, ".wg0.sock.new")
+	if err := os.WriteFile(temp, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if stale, err := starter().Stale(t.Context(), "wg0"); !stale || err != nil {
+		t.Errorf("a socket without its name: stale %v, %v", stale, err)
+	}
+	if err := starter().Reap(t.Context(), "wg0"); err != nil {
+		t.Errorf("a socket without its name: %v", err)
+	}
+	if _, err := os.Lstat(temp); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("a socket without its name is still there: %v", err)
+	}
 
 	mustStart(t, "wg0") // and its link isn't gone
 	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)

@@ -174,7 +174,7 @@ func (n *normaliser) entry(num int, raw, line string) {
 		return // its header has been reported
 	}
 	n.commented = false
-	name, value, assigned := strings.Cut(line, "=")
+	name, _, assigned := strings.Cut(line, "=")
 	if k := findKey(strings.Trim(name, space)); k != nil && k.grammar != wgGrammar {
 		if k.section == n.section && (n.section == peerSection || n.forQuick) {
 			n.quickEntry(num, k, raw, line, assigned)
@@ -184,7 +184,7 @@ func (n *normaliser) entry(num int, raw, line string) {
 		return
 	}
 	squashed := squash(line)
-	name, value, assigned = strings.Cut(squashed, "=")
+	name, value, assigned := strings.Cut(squashed, "=")
 	switch k := findKey(name); {
 	case k == nil || k.grammar != wgGrammar:
 		n.unknown(num, line)

@@ -14,10 +14,9 @@ import (
 	"time"
 )
 
-// secretLine is where a key that must not be seen stands in a file, and
-// keyText is what could be one anywhere in it.
+// keyText is what could be a key that must not be seen, anywhere in a file but
+// on a publicLine.
 var (
-	secretLine = regexp.MustCompile(`(?im)^[^=\n]*(?:private|preshared)[^=\n]*(=.*)$`)
 	publicLine = regexp.MustCompile(`(?im)^\s*public\s*key\s*=.*$`)
 	keyText    = regexp.MustCompile(`[A-Za-z0-9+/]{30,43}=?`)
 )

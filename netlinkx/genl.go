@@ -15,7 +15,6 @@ import (
 
 	"github.com/mdlayher/genetlink"
 	"github.com/mdlayher/netlink"
-	"github.com/mdlayher/netlink/nlenc"
 	"golang.org/x/sys/unix"
 	"golang.zx2c4.com/wireguard/wgctrl"
 	"golang.zx2c4.com/wireguard/wgctrl/wgtypes"
@@ -206,7 +205,7 @@ func endpointOf(b []byte) netip.AddrPort {
 		return netip.AddrPortFrom(netip.AddrFrom4([4]byte(b[4:8])), binary.BigEndian.Uint16(b[2:]))
 	case unix.SizeofSockaddrInet6:
 		a := netip.AddrFrom16([16]byte(b[8:24]))
-		if scope := nlenc.Uint32(b[24:28]); scope != 0 {
+		if scope := binary.NativeEndian.Uint32(b[24:28]); scope != 0 {
 			a = a.WithZone(strconv.FormatUint(uint64(scope), 10))
 		}
 		return netip.AddrPortFrom(a, binary.BigEndian.Uint16(b[2:]))
@@ -217,10 +216,10 @@ func endpointOf(b []byte) netip.AddrPort {
 // sockaddr6 is the inverse of endpointOf for an address with a zone.
 func sockaddr6(a netip.AddrPort, scope uint32) []byte {
 	b := make([]byte, unix.SizeofSockaddrInet6)
-	nlenc.PutUint16(b[0:2], unix.AF_INET6)
+	binary.NativeEndian.PutUint16(b[0:2], unix.AF_INET6)
 	binary.BigEndian.PutUint16(b[2:], a.Port())
 	copy(b[8:24], a.Addr().AsSlice())
-	nlenc.PutUint32(b[24:28], scope)
+	binary.NativeEndian.PutUint32(b[24:28], scope)
 	return b
 }
 
@@ -229,7 +228,7 @@ func timeOf(b []byte) time.Time {
 	if len(b) != 16 {
 		return time.Time{}
 	}
-	sec, nsec := int64(nlenc.Uint64(b[:8])), int64(nlenc.Uint64(b[8:]))
+	sec, nsec := int64(binary.NativeEndian.Uint64(b[:8])), int64(binary.NativeEndian.Uint64(b[8:]))
 	if sec == 0 && nsec == 0 {
 		return time.Time{}
 	}

@@ -105,6 +105,7 @@ func (q quick) locate(arg string) (path, name string, err error) {
 		return "", "", fmt.Errorf("`%s' does not exist", path)
 	}
 	if err != nil {
+		//lint:ignore ST1005 these are wg-quick's words
 		return "", "", withHint(errors.New("The config file must be a valid interface name, followed by .conf"), err.Error())
 	}
 	return path, name, nil

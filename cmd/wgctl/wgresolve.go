@@ -131,7 +131,8 @@ func (w *wg) retries() (int, error) {
 	default:
 		n, err := strconv.ParseUint(v, 10, 31)
 		if err != nil {
-			return 0, fmt.Errorf("Unable to parse %s: `%s'", name, v) //nolint:staticcheck // wg's words
+			//lint:ignore ST1005 these are wg's words
+			return 0, fmt.Errorf("Unable to parse %s: `%s'", name, v)
 		}
 		return int(n), nil
 	}

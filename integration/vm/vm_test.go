@@ -90,8 +90,11 @@ func pattern() string {
 	if p := os.Getenv("WGCTL_VM_RUN"); p != "" {
 		return p
 	}
-	return "."
+	return everything
 }
+
+// everything is the pattern of all tests.
+const everything = "."
 
 // guestContext ends a little before go test would end the process, in time to
 // say what the guest was doing.
@@ -121,7 +124,7 @@ func runGuestTests(t *testing.T, m Machine, pattern string) {
 	for _, pkg := range guestPackages {
 		log, err := os.ReadFile(filepath.Join(m.Share, pkg+".log"))
 		if err == nil {
-			report(t, pkg, log)
+			report(t, pkg, log, pattern)
 		}
 	}
 	if out.Code != 0 {
@@ -180,9 +183,12 @@ func build(t *testing.T, root string, args ...string) {
 }
 
 // report makes a subtest of each top-level test in the log of a test binary.
-func report(t *testing.T, pkg string, log []byte) {
+func report(t *testing.T, pkg string, log []byte, pattern string) {
 	t.Helper()
 	tests, stray := parse(t, log)
+	if pattern != everything && strings.Contains(stray, "no tests to run") {
+		return // a choice may leave a package out
+	}
 	if stray != "" && len(tests) == 0 {
 		t.Errorf("%s: no test ran:\n%s", pkg, stray)
 	}

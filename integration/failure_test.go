@@ -32,6 +32,7 @@ func newRig(t testing.TB) *rig {
 		"PreDown = ip link show >/dev/null", "PostDown = ip rule show >/dev/null"))
 	wgctlOK(r.Host, "up", "wg0")
 	wgctlOK(r.Host, "down", "wg0")
+	WaitFor(t, 5*time.Second, "the process of the device to end", func() bool { return len(r.Processes()) == 0 })
 	r.down = r.shape()
 	begin := time.Now()
 	wgctlOK(r.Host, "up", "wg0")
@@ -146,7 +147,7 @@ func (s sweep) run(t *testing.T) {
 	if s.verb == "down" {
 		wgctlOK(r.Host, "up", "wg0")
 	}
-	plain := r.Inject(Fault{}, s.verb, "wg0")
+	plain := r.Inject(Fault{Kind: s.kind}, s.verb, "wg0")
 	if plain.Code != 0 || plain.Calls == 0 {
 		t.Fatalf("without a fault: %v", plain)
 	}
@@ -176,7 +177,7 @@ func (s sweep) run(t *testing.T) {
 // each run. Either the tunnel is whole all the same, or there is one line of
 // error, exit status 1, and nothing is left. No run hangs.
 func TestUpWithFailingCalls(t *testing.T) {
-	sweep{FaultError, "up", rounds(60, 3), func(r *rig, i Injected) string {
+	sweep{FaultError, "up", rounds(40, 3), func(r *rig, i Injected) string {
 		switch i.Code {
 		case 0:
 			r.tidy(i)
@@ -205,7 +206,7 @@ func (r *rig) tidy(i Injected) {
 // says that the tunnel is as it was, or what is left; then a second one ends
 // well.
 func TestDownWithFailingCalls(t *testing.T) {
-	sweep{FaultError, "down", rounds(40, 3), func(r *rig, i Injected) string {
+	sweep{FaultError, "down", rounds(25, 3), func(r *rig, i Injected) string {
 		r.tidy(i)
 		switch i.Code {
 		case 0:

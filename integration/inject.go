@@ -20,11 +20,11 @@ import (
 )
 
 // A Fault is what happens to wgctl when it is about to make its N-th system
-// call that matters: the call fails with the error that Errno has for it, or
-// the process gets a signal. Calls are counted over all threads and over the
-// processes of wgctl itself, not over the programs that it runs, until it ends.
-// (strace's inject counts for every thread apart, so that it puts several
-// faults into one run.)
+// call that matters: the call fails with an error that it can fail with, or the
+// process gets a signal. Calls are counted over all threads until wgctl ends
+// and, for errors, over the processes that serve its devices as well, but not
+// over the programs that it runs. (strace's inject counts for every thread
+// apart, and so puts several faults into one run.)
 type Fault struct {
 	Kind string // FaultError, FaultKill, FaultTerm or FaultInt
 	At   int    // from 1; 0 is never
@@ -127,6 +127,7 @@ func inject(args []string) error {
 		return err
 	}
 	theirs.Close()
+	in.pid = cmd.Process.Pid
 	if err := in.listen(ours); err != nil {
 		return errors.Join(err, cmd.Wait())
 	}
@@ -215,6 +216,7 @@ type injector struct {
 	kind     string
 	at       int
 	exe      string
+	pid      int // of the program
 	listener int
 
 	ended chan struct{}
@@ -329,11 +331,11 @@ func (in *injector) strike(n *notification, answer *response) {
 	case FaultError:
 		answer.errno, answer.flags = -int32(faults[int(n.nr)].errno), 0
 	case FaultKill:
-		_ = unix.Kill(int(n.pid), unix.SIGKILL)
+		_ = unix.Kill(in.pid, unix.SIGKILL)
 	case FaultTerm:
-		_ = unix.Kill(int(n.pid), unix.SIGTERM)
+		_ = unix.Kill(in.pid, unix.SIGTERM)
 	case FaultInt:
-		_ = unix.Kill(int(n.pid), unix.SIGINT)
+		_ = unix.Kill(in.pid, unix.SIGINT)
 	}
 }
 
@@ -341,6 +343,10 @@ func (in *injector) strike(n *notification, answer *response) {
 func (in *injector) counts(n *notification) bool {
 	exe, err := os.Readlink(fmt.Sprintf("/proc/%d/exe", n.pid))
 	if err != nil || exe != in.exe {
+		return false
+	}
+	// A device whose process gets a signal of its own is another story.
+	if in.kind != FaultError && !in.isThread(n.pid) {
 		return false
 	}
 	switch int(n.nr) {
@@ -352,6 +358,12 @@ func (in *injector) counts(n *notification) bool {
 		return !strings.HasPrefix(n.text(n.args[1]), "/sys/kernel/mm/")
 	}
 	return true
+}
+
+// isThread reports whether the number is that of a thread of the program.
+func (in *injector) isThread(tid uint32) bool {
+	_, err := os.Stat(fmt.Sprintf("/proc/%d/task/%d", in.pid, tid))
+	return err == nil
 }
 
 // file is what the descriptor in the call's first argument leads to.

@@ -102,12 +102,6 @@ func goesWithLink(s Step) bool {
 	return false
 }
 
-// Rollback undoes steps that were all taken.
-func Rollback(ctx context.Context, h *Host, steps []Step, report Report) []error {
-	left, _ := undo(ctx, h, steps, report)
-	return left
-}
-
 // ApplyAll takes every step, whatever becomes of the others, and joins the
 // errors: what down does.
 func ApplyAll(ctx context.Context, h *Host, steps []Step, report Report) error {

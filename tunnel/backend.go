@@ -64,14 +64,3 @@ func chooseBackend(f backendFacts) (netlinkx.Backend, string, error) {
 	}
 	return choice, trace(string(choice)), nil
 }
-
-// BackendReason says in a few words why a backend was chosen, for people.
-func BackendReason(b netlinkx.Backend, forced bool) string {
-	switch {
-	case forced:
-		return "as asked for"
-	case b == netlinkx.BackendUserspace:
-		return "this kernel has no WireGuard"
-	}
-	return "the kernel has WireGuard"
-}

@@ -84,8 +84,10 @@ func sayBackend(ui *ui, want *tunnel.Spec, cfg *config.Config, opts tunnel.Optio
 	case want.Backend != netlinkx.BackendUserspace:
 	case ui.quick:
 		ui.note("Missing WireGuard kernel module. Falling back to slow userspace implementation.")
+	case forced:
+		ui.note("%s runs on the embedded userspace device: as asked for", want.Name)
 	default:
-		ui.note("%s runs on the embedded userspace device: %s", want.Name, tunnel.BackendReason(want.Backend, forced))
+		ui.note("%s runs on the embedded userspace device: this kernel has no WireGuard", want.Name)
 	}
 }
 

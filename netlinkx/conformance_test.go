@@ -249,6 +249,7 @@ var conformance = []struct {
 		"route t1 0.0.0.0/0 table 51820",
 		"rule 4 100 table 51820 mark 0xca6c not",
 		"path 192.0.2.1 => t1 1300",
+		"path 192.0.2.1 mark 0xca6c => t0 1400",
 		"path 10.8.0.7 => t1 1300",
 		"rule 4 99 table 254 suppress",
 		"path 192.0.2.1 => t1 1300",
@@ -452,7 +453,11 @@ func perform(t *testing.T, w world, line string) (string, error) {
 		if f[1] != "default" {
 			a = netip.MustParseAddr(f[1])
 		}
-		p, err := w.PathTo(ctx, a)
+		mark := uint32(0)
+		if len(f) > 3 && f[2] == "mark" {
+			mark = uint32(number(t, f[3], 0))
+		}
+		p, err := w.PathTo(ctx, a, mark)
 		return fmt.Sprintf("%s %d", p.Link, p.MTU), err
 	case "rules":
 		rules, err := w.Rules(ctx)

@@ -130,8 +130,8 @@ func (f *Fake) TablesInUse(ctx context.Context) (map[uint32]bool, error) {
 	return out, nil
 }
 
-// PathTo walks the policy rules and the tables for a packet without a mark.
-func (f *Fake) PathTo(ctx context.Context, a netip.Addr) (RoutePath, error) {
+// PathTo walks the policy rules and the tables for a packet with that mark.
+func (f *Fake) PathTo(ctx context.Context, a netip.Addr, mark uint32) (RoutePath, error) {
 	unlock, err := f.read(ctx)
 	if err != nil {
 		return RoutePath{}, err
@@ -152,9 +152,9 @@ func (f *Fake) PathTo(ctx context.Context, a netip.Addr) (RoutePath, error) {
 		return RoutePath{Link: lo.Name, MTU: lo.MTU}, nil
 	}
 	for _, r := range f.rules {
-		// "fwmark M" doesn't match a packet without a mark; "not fwmark M"
-		// does, and so does neither; "not" alone matches nothing.
-		if r.Family != routes.FamilyOf(netip.PrefixFrom(a, a.BitLen())) || (r.Mark != 0) != r.Invert || !r.Plain {
+		// A rule without a mark matches every packet, so "not" alone none.
+		matches := r.Mark == 0 || r.Mark == mark
+		if r.Family != routes.FamilyOf(netip.PrefixFrom(a, a.BitLen())) || matches == r.Invert || !r.Plain {
 			continue
 		}
 		if l, bits := f.lookup(a, r.Table); l != nil && !(r.Suppress && bits == 0) {

@@ -123,7 +123,7 @@ func TestPathToTakesTheRoutesOwnMTU(t *testing.T) {
 	}
 	for a, want := range map[string]int{"10.1.0.1": 1337, "fd01::1": 1338, "10.8.0.9": 1500, "192.0.2.1": 1339, "": 1339} {
 		addr, _ := netip.ParseAddr(a)
-		if p, err := k.PathTo(t.Context(), addr); err != nil || p != (RoutePath{Link: "t0", MTU: want}) {
+		if p, err := k.PathTo(t.Context(), addr, 0); err != nil || p != (RoutePath{Link: "t0", MTU: want}) {
 			t.Errorf("%q: %+v, %v", a, p, err)
 		}
 	}

@@ -182,13 +182,13 @@ func (k *Kernel) TablesInUse(ctx context.Context) (map[uint32]bool, error) {
 	return out, nil
 }
 
-// PathTo does what "ip route get A" does. Where no route leads there, it is
+// PathTo does what "ip route get A mark M" does. Where no route leads there, it is
 // unix.ENETUNREACH. A path MTU that the kernel has learned counts as the
 // route's own.
 //
 // The library's RouteGet isn't used: on a socket that checks strictly, the
 // kernel refuses it for IPv6 because of a flag that only IPv4 knows.
-func (k *Kernel) PathTo(ctx context.Context, a netip.Addr) (RoutePath, error) {
+func (k *Kernel) PathTo(ctx context.Context, a netip.Addr, mark uint32) (RoutePath, error) {
 	if err := ctx.Err(); err != nil {
 		return RoutePath{}, err
 	}
@@ -202,6 +202,9 @@ func (k *Kernel) PathTo(ctx context.Context, a netip.Addr) (RoutePath, error) {
 	req := k.request(unix.RTM_GETROUTE, 0)
 	req.AddData(msg)
 	req.AddData(nl.NewRtAttr(unix.RTA_DST, a.AsSlice()))
+	if mark != 0 {
+		req.AddData(nl.NewRtAttr(unix.RTA_MARK, nl.Uint32Attr(mark)))
+	}
 	if a.Zone() != "" {
 		scope, err := k.scopeID(ctx, a.Zone())
 		if err != nil {

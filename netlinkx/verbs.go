@@ -49,9 +49,9 @@ type (
 		RouteOwner(ctx context.Context, r routes.Route) (string, error)
 		// TablesInUse returns the numbers of all tables that hold a route.
 		TablesInUse(ctx context.Context) (map[uint32]bool, error)
-		// PathTo asks the host's routing for the way to an address; an
-		// invalid address asks for the IPv4 default route, else the IPv6 one.
-		PathTo(ctx context.Context, a netip.Addr) (RoutePath, error)
+		// PathTo asks the host's routing for the way to an address of packets
+		// that carry a mark (0: none); an invalid address asks for the IPv4 default route, else the IPv6 one.
+		PathTo(ctx context.Context, a netip.Addr, mark uint32) (RoutePath, error)
 	}
 	// Rules are the policy rules of both families.
 	Rules interface {

@@ -4,13 +4,24 @@ package tunnel
 
 import (
 	"net/netip"
+	"slices"
 
 	"github.com/wgctl/wgctl/netlinkx"
 )
 
-// deviceChange returns the smallest change from have to want, and its
-// inverse, which is right even if only some of the change was made.
-func deviceChange(want Device, have netlinkx.Device, last Device) (next, prev netlinkx.DeviceChange) {
+// A deviceDiff leads from a device to what it should be: first what comes and
+// changes, and when all else is done what goes, as a session that ended can't
+// be given back. Each part has its inverse, which is right even if only some of
+// the part was made.
+type deviceDiff struct {
+	set, setBack   netlinkx.DeviceChange
+	drop, dropBack netlinkx.DeviceChange
+}
+
+// diffDevice returns the smallest change from have to want.
+func diffDevice(want Device, have netlinkx.Device, last Device) deviceDiff {
+	var out deviceDiff
+	next, prev := &out.set, &out.setBack
 	switch {
 	case want.PrivateKey != nil && !want.PrivateKey.Is(have.PrivateKey):
 		next.PrivateKey, prev.PrivateKey = &want.PrivateKey.key, &have.PrivateKey
@@ -26,40 +37,48 @@ func deviceChange(want Device, have netlinkx.Device, last Device) (next, prev ne
 	case want.FwMark == nil && last.FwMark != nil && have.FwMark != 0:
 		next.FwMark, prev.FwMark = new(uint32), &have.FwMark
 	}
-	d := newPeerDiff(have, last)
+	d := newPeerDiff(want, have, last)
 	for _, p := range want.Peers {
 		d.want(p)
 	}
-	d.remove(want, last)
 	next.Peers, prev.Peers = d.next, append(d.prev, d.returned()...)
-	return next, prev
+	out.drop.Peers, out.dropBack.Peers = d.gone(want, last)
+	return out
 }
 
 type peerDiff struct {
-	have  map[netlinkx.Key]netlinkx.Peer
-	last  map[netlinkx.Key]Peer
-	owner map[netip.Prefix]netlinkx.Key // who has an allowed IP now
+	have   map[netlinkx.Key]netlinkx.Peer
+	last   map[netlinkx.Key]Peer
+	owner  map[netip.Prefix]netlinkx.Key // who has an allowed IP now
+	wanted map[netip.Prefix]netlinkx.Key // who is to have it
 
 	next, prev []netlinkx.PeerChange
 	restored   map[netlinkx.Key]bool // peers that get all their allowed IPs back on undo
 	taken      []netip.Prefix        // allowed IPs that move here from another peer
 }
 
-func newPeerDiff(have netlinkx.Device, last Device) *peerDiff {
-	d := &peerDiff{
-		have:     make(map[netlinkx.Key]netlinkx.Peer, len(have.Peers)),
-		last:     make(map[netlinkx.Key]Peer, len(last.Peers)),
-		owner:    map[netip.Prefix]netlinkx.Key{},
-		restored: map[netlinkx.Key]bool{},
+func newPeerDiff(want Device, have netlinkx.Device, last Device) *peerDiff {
+	d := &peerDiff{restored: map[netlinkx.Key]bool{}}
+	if len(have.Peers) == 0 {
+		return d // nothing is there to compare with
 	}
+	d.have = make(map[netlinkx.Key]netlinkx.Peer, len(have.Peers))
+	d.owner = make(map[netip.Prefix]netlinkx.Key, len(have.Peers))
 	for _, p := range have.Peers {
 		d.have[p.PublicKey] = p
 		for _, a := range p.AllowedIPs {
 			d.owner[a] = p.PublicKey
 		}
 	}
+	d.last = make(map[netlinkx.Key]Peer, len(last.Peers))
 	for _, p := range last.Peers {
 		d.last[p.PublicKey] = p
+	}
+	d.wanted = make(map[netip.Prefix]netlinkx.Key, len(want.Peers))
+	for _, p := range want.Peers {
+		for _, a := range p.AllowedIPs {
+			d.wanted[a] = p.PublicKey
+		}
 	}
 	return d
 }
@@ -98,21 +117,19 @@ func (d *peerDiff) want(p Peer) {
 	if next.PersistentKeepalive != nil {
 		prev.PersistentKeepalive = &q.PersistentKeepalive
 	}
-	// A peer may have roamed: its endpoint is set only when the file's value
-	// changed.
 	gained := false
-	if p.Endpoint.IsValid() && p.Endpoint != q.Endpoint && (!q.Endpoint.IsValid() || known && p.Configured != last.Configured) {
+	if p.Endpoint.IsValid() && p.Endpoint != q.Endpoint && !d.keepsEndpoint(p, q) {
 		next.Endpoint, prev.Endpoint, changed = p.Endpoint, q.Endpoint, true
 		gained = !q.Endpoint.IsValid()
 	}
-	added, removed := prefixDiff(p.AllowedIPs, q.AllowedIPs)
-	if len(added) > 0 || removed {
-		next.AllowedIPs, changed = added, true
-		if removed {
-			next.ReplaceAllowedIPs, next.AllowedIPs = true, p.AllowedIPs
-		}
-		prev.ReplaceAllowedIPs, prev.AllowedIPs = true, q.AllowedIPs
-		d.restored[p.PublicKey] = true
+	added, lost := prefixDiff(p.AllowedIPs, q.AllowedIPs)
+	lost = slices.DeleteFunc(lost, func(a netip.Prefix) bool {
+		_, moves := d.wanted[a]
+		return moves // whoever gets it takes it from here
+	})
+	if len(added) > 0 || len(lost) > 0 {
+		next.AllowedIPs, next.RemoveAllowedIPs, changed = added, lost, true
+		prev.AllowedIPs, prev.RemoveAllowedIPs = lost, d.unowned(added)
 		d.take(p.PublicKey, added)
 	}
 	if !changed {
@@ -129,21 +146,38 @@ func (d *peerDiff) want(p Peer) {
 	d.prev = append(d.prev, prev)
 }
 
-// remove takes away the peers that were last applied and aren't wanted.
-func (d *peerDiff) remove(want, last Device) {
+// keepsEndpoint reports whether a peer stays where it is, as it may have
+// roamed: its endpoint is set only when the file's value changed.
+func (d *peerDiff) keepsEndpoint(p Peer, q netlinkx.Peer) bool {
+	last, known := d.last[p.PublicKey]
+	return q.Endpoint.IsValid() && (!known || p.Configured == last.Configured)
+}
+
+// gone takes away the peers that were last applied and aren't wanted.
+func (d *peerDiff) gone(want, last Device) (drop, back []netlinkx.PeerChange) {
+	if len(d.have) == 0 {
+		return nil, nil
+	}
 	wanted := make(map[netlinkx.Key]bool, len(want.Peers))
 	for _, p := range want.Peers {
 		wanted[p.PublicKey] = true
 	}
 	for _, p := range last.Peers {
-		q, exists := d.have[p.PublicKey]
-		if !exists || wanted[p.PublicKey] {
-			continue
+		if q, exists := d.have[p.PublicKey]; exists && !wanted[p.PublicKey] {
+			drop = append(drop, netlinkx.PeerChange{PublicKey: p.PublicKey, Remove: true})
+			back = append(back, asIs(d.left(q)))
 		}
-		d.next = append(d.next, netlinkx.PeerChange{PublicKey: p.PublicKey, Remove: true})
-		d.prev = append(d.prev, asIs(q))
-		d.restored[p.PublicKey] = true
 	}
+	return drop, back
+}
+
+// left is a peer without the allowed IPs that others will have taken from it.
+func (d *peerDiff) left(q netlinkx.Peer) netlinkx.Peer {
+	q.AllowedIPs = slices.DeleteFunc(slices.Clone(q.AllowedIPs), func(a netip.Prefix) bool {
+		_, moved := d.wanted[a]
+		return moved
+	})
+	return q
 }
 
 func (d *peerDiff) take(by netlinkx.Key, prefixes []netip.Prefix) {
@@ -154,8 +188,15 @@ func (d *peerDiff) take(by netlinkx.Key, prefixes []netip.Prefix) {
 	}
 }
 
-// returned gives back, on undo, what was taken from peers that don't change
-// otherwise.
+// unowned returns those that no peer has now.
+func (d *peerDiff) unowned(prefixes []netip.Prefix) []netip.Prefix {
+	return slices.DeleteFunc(slices.Clone(prefixes), func(a netip.Prefix) bool {
+		_, ok := d.owner[a]
+		return ok
+	})
+}
+
+// returned gives back, on undo, what was taken from other peers.
 func (d *peerDiff) returned() (out []netlinkx.PeerChange) {
 	for _, a := range d.taken {
 		if had := d.owner[a]; !d.restored[had] {
@@ -173,9 +214,11 @@ func asIs(q netlinkx.Peer) netlinkx.PeerChange {
 	}
 }
 
-// prefixDiff returns what want has and have hasn't, and whether there is
-// anything the other way round.
-func prefixDiff(want, have []netip.Prefix) (added []netip.Prefix, removed bool) {
+// prefixDiff returns what want has and have hasn't, and the other way round.
+func prefixDiff(want, have []netip.Prefix) (added, lost []netip.Prefix) {
+	if slices.Equal(want, have) {
+		return nil, nil
+	}
 	there := make(map[netip.Prefix]bool, len(have))
 	for _, a := range have {
 		there[a] = true
@@ -186,7 +229,12 @@ func prefixDiff(want, have []netip.Prefix) (added []netip.Prefix, removed bool) 
 		}
 		delete(there, a)
 	}
-	return added, len(there) > 0
+	for _, a := range have {
+		if there[a] {
+			lost = append(lost, a)
+		}
+	}
+	return added, lost
 }
 
 // value returns the key, nil for no Secret.

@@ -12,12 +12,16 @@ import (
 	"time"
 
 	"github.com/wgctl/wgctl/config"
+	"github.com/wgctl/wgctl/netlinkx"
 )
 
 // A Lookup is how names of endpoints are looked up: with wg's retries
 // (parse_endpoint in its config.c).
 type Lookup struct {
 	Retries int // after the first attempt; negative: for ever
+	// Known returns the endpoint of a peer that needs no look-up, else an
+	// invalid one; nil if none does.
+	Known func(config.Peer) netip.AddrPort
 	// Waiting is told of every attempt that failed for the moment.
 	Waiting func(host, port string, err error, delay time.Duration)
 }
@@ -41,6 +45,11 @@ func (l Lookup) Endpoints(ctx context.Context, names Names, cfg *config.Config) 
 		case err == nil && p.Endpoint.Port.Service == "":
 			out[i] = netip.AddrPortFrom(a, p.Endpoint.Port.Number)
 		default:
+			if l.Known != nil {
+				if out[i] = l.Known(p); out[i].IsValid() {
+					continue
+				}
+			}
 			if byEndpoint[p.Endpoint] == nil {
 				order = append(order, p.Endpoint)
 			}
@@ -71,6 +80,31 @@ func (l Lookup) Endpoints(ctx context.Context, names Names, cfg *config.Config) 
 		}
 	}
 	return out, errors.Join(failed...)
+}
+
+// Settled returns a Lookup.Known for a tunnel that is up: a peer of which the
+// file says the same as when it was last applied stays where it is, and needs
+// no look-up.
+func (s *State) Settled() func(config.Peer) netip.AddrPort {
+	last := s.Last()
+	if last == nil {
+		return nil
+	}
+	applied := make(map[netlinkx.Key]Peer, len(last.Device.Peers))
+	for _, p := range last.Device.Peers {
+		applied[p.PublicKey] = p
+	}
+	there := make(map[netlinkx.Key]bool, len(s.Device.Peers))
+	for _, p := range s.Device.Peers {
+		there[p.PublicKey] = p.Endpoint.IsValid()
+	}
+	return func(p config.Peer) netip.AddrPort {
+		key := netlinkx.Key(p.PublicKey)
+		if q := applied[key]; there[key] && q.Configured == endpointText(p.Endpoint) {
+			return q.Endpoint
+		}
+		return netip.AddrPort{}
+	}
 }
 
 func (l Lookup) endpoint(ctx context.Context, names Names, e config.Endpoint) (netip.AddrPort, error) {

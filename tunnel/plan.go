@@ -61,7 +61,8 @@ func (p *planner) up() {
 		}
 		p.hooks("PreUp", p.want.Hooks.Config, p.want.Hooks.PreUp)
 	}
-	p.device(isNew)
+	device := diffDevice(p.want.Device, p.have.Device, p.last.Device)
+	p.device(isNew, device.set, device.setBack)
 	p.addresses()
 	p.link()
 	p.sysctls(p.want.Sysctls)
@@ -73,6 +74,7 @@ func (p *planner) up() {
 	p.goneRoutes(p.want.Routes)
 	p.goneAddresses()
 	p.goneSysctls(p.want.Sysctls)
+	p.device(isNew, device.drop, device.dropBack)
 	if p.want.Firewall.Empty() {
 		p.firewall(p.want.Firewall)
 	}
@@ -115,8 +117,7 @@ func (p *planner) dns(next dns.Settings) {
 	}
 }
 
-func (p *planner) device(isNew bool) {
-	next, prev := deviceChange(p.want.Device, p.have.Device, p.last.Device)
+func (p *planner) device(isNew bool, next, prev netlinkx.DeviceChange) {
 	if next.PrivateKey == nil && next.ListenPort == nil && next.FwMark == nil && len(next.Peers) == 0 {
 		return
 	}

@@ -223,6 +223,12 @@ func (r *resolver) mtu(ctx context.Context) error {
 		r.spec.MTU = r.last.MTU
 		return nil
 	}
+	// The device's own packets carry its mark, which keeps them out of the
+	// tunnel.
+	mark := uint32(0)
+	if r.spec.Device.FwMark != nil {
+		mark = *r.spec.Device.FwMark
+	}
 	var paths []int
 	asked := map[netip.Addr]bool{}
 	for _, p := range r.spec.Device.Peers {
@@ -231,7 +237,7 @@ func (r *resolver) mtu(ctx context.Context) error {
 			continue
 		}
 		asked[a] = true
-		path, err := r.h.Routes.PathTo(ctx, a)
+		path, err := r.h.Routes.PathTo(ctx, a, mark)
 		if err != nil {
 			continue // no way to it now: it says nothing of the MTU
 		}
@@ -239,7 +245,7 @@ func (r *resolver) mtu(ctx context.Context) error {
 	}
 	internet := 0
 	if len(paths) == 0 {
-		if path, err := r.h.Routes.PathTo(ctx, netip.Addr{}); err == nil {
+		if path, err := r.h.Routes.PathTo(ctx, netip.Addr{}, mark); err == nil {
 			internet = path.MTU
 		}
 	}

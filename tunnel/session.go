@@ -21,6 +21,7 @@ type Session struct {
 	name   string
 	report Report
 	unlock []func()
+	drift  map[string]bool // steps that were to be taken before this run, as text
 }
 
 // Errors that say why a command has nothing to do.
@@ -111,6 +112,10 @@ func (s *Session) Apply(ctx context.Context, r Record, steps []Step) error {
 	r.Phase = PhaseChanging
 	if before != nil {
 		r.Before, r.Link = before.Spec, before.Link
+		s.drift = map[string]bool{}
+		for _, step := range WithoutHooks(Plan(before.Spec, s.Have)) {
+			s.drift[step.String()] = true
+		}
 	}
 	if err := s.host.Records.Save(&r); err != nil {
 		return err
@@ -181,10 +186,13 @@ func (s *Session) retake(ctx context.Context, want *Spec) error {
 	return err
 }
 
-// remaining are the steps from what was observed to want, without hooks. Of
-// two tunnels that go down at once each may find here a parameter that neither
-// had to put back when it was planned; that both do then does no harm.
-func (s *Session) remaining(want *Spec) []Step { return WithoutHooks(Plan(want, s.Have)) }
+// remaining are the steps from what was observed to want, without hooks, and
+// without those that were missing before the run. Of two tunnels that go down
+// at once each may find here a parameter that neither had to put back when it
+// was planned; that both do then does no harm.
+func (s *Session) remaining(want *Spec) []Step {
+	return slices.DeleteFunc(Plan(want, s.Have), func(step Step) bool { return isHook(step) || s.drift[step.String()] })
+}
 
 // forget puts back the record that was there before.
 func (s *Session) forget(before *Record) error {

@@ -165,6 +165,19 @@ var conformance = []struct {
 		"route- t0 0.0.0.0/0 table 51820",
 		"route- t0 0.0.0.0/0 table 4294967295",
 	}},
+	{"routes, many at a time", []string{
+		"tun t0",
+		"routes t9 10.0.0.0/8 => ENODEV, not there",
+		"routes t0 10.0.0.0/8 fd00::/16 => 0: ENETDOWN; 1: ENETDOWN",
+		"set t0 0 up",
+		"routes t0",
+		"routes t0 10.0.0.0/8 fd00::/16 0.0.0.0/0,51820 ::/0,51820",
+		"routes t0 10.1.0.0/16 10.0.0.0/8 fd01::/16 fd00::/16 10.2.0.0/16 => 1: EEXIST; 3: EEXIST",
+		"routes t0 10.3.0.0/16 10.3.0.0/16 => 1: EEXIST",
+		"routes- t9 10.0.0.0/8 => ENODEV, not there",
+		"routes- t0 10.9.0.0/16 10.1.0.0/16 fd09::/16 fd01::/16 10.1.0.0/16 => 0: ESRCH, not there; 2: ESRCH, not there; 4: ESRCH, not there",
+		"routes- t0 10.0.0.0/8 10.2.0.0/16 10.3.0.0/16 fd00::/16 0.0.0.0/0,51820 ::/0,51820",
+	}},
 	{"metric 0 of IPv4 takes the lowest", []string{
 		"tun t0",
 		"set t0 0 up",
@@ -443,6 +456,10 @@ func perform(t *testing.T, w world, line string) (string, error) {
 		return "", w.RouteAdd(ctx, f[1], parseRoute(t, f[2:]))
 	case "route-":
 		return "", w.RouteDel(ctx, f[1], parseRoute(t, f[2:]))
+	case "routes":
+		return "", failures(w.RoutesAdd(ctx, f[1], parseRoutes(t, f[2:])))
+	case "routes-":
+		return "", failures(w.RoutesDel(ctx, f[1], parseRoutes(t, f[2:])))
 	case "owner":
 		return ownerOf(ctx, w, parseRoute(t, f[1:]))
 	case "tables":

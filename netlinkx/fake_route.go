@@ -52,6 +52,29 @@ func (f *Fake) RouteAdd(ctx context.Context, link string, r routes.Route) error 
 	return nil
 }
 
+// RoutesAdd calls RouteAdd for each route.
+func (f *Fake) RoutesAdd(ctx context.Context, link string, rs []routes.Route) error {
+	return f.eachRoute(ctx, link, rs, func(r routes.Route) error { return f.RouteAdd(ctx, link, r) })
+}
+
+// RoutesDel calls RouteDel for each route.
+func (f *Fake) RoutesDel(ctx context.Context, link string, rs []routes.Route) error {
+	return f.eachRoute(ctx, link, rs, func(r routes.Route) error { return f.RouteDel(ctx, link, r) })
+}
+
+func (f *Fake) eachRoute(ctx context.Context, link string, rs []routes.Route, do func(routes.Route) error) error {
+	if _, err := f.Link(ctx, link); err != nil {
+		return err
+	}
+	failed := &RoutesError{}
+	for i, r := range rs {
+		if err := do(r); err != nil {
+			failed.Failed = append(failed.Failed, RouteFailure{i, err})
+		}
+	}
+	return failed.orNil()
+}
+
 // normal is r as it reads back.
 func normal(r routes.Route) routes.Route {
 	if r.Dst.Addr().Is6() && r.Metric == defaultMetric6 {

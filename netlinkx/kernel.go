@@ -28,9 +28,10 @@ type Kernel struct {
 	ctl     *os.File                 // a socket for ioctl(2)
 	uapiDir string
 
-	mu sync.Mutex
-	wg *wgctrl.Client  // nil until a device of the kernel is configured
-	gl *genetlink.Conn // nil until the family is asked for
+	mu      sync.Mutex
+	wg      *wgctrl.Client       // nil until a device of the kernel is configured
+	gl      *genetlink.Conn      // nil until the family is asked for
+	batches map[int]*batchSocket // by protocol
 
 	fault func() error // tests: an error to put in the place of a dump's success
 }
@@ -67,7 +68,7 @@ func NewKernelAt(nsPath string) (*Kernel, error) {
 }
 
 func newKernel(ns netns.NsHandle) (*Kernel, error) {
-	k := &Kernel{ns: ns, uapiDir: uapiDir}
+	k := &Kernel{ns: ns, uapiDir: uapiDir, batches: make(map[int]*batchSocket)}
 	err := k.inside(func() (err error) {
 		// Not NewHandleAt: that one doesn't notice when it can't get back to
 		// the thread's own namespace.
@@ -115,6 +116,9 @@ func (k *Kernel) Close() error {
 	}
 	if k.gl != nil {
 		errs = append(errs, k.gl.Close())
+	}
+	for _, s := range k.batches {
+		errs = append(errs, s.close())
 	}
 	return errors.Join(append(errs, k.ns.Close())...)
 }

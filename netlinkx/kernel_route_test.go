@@ -24,10 +24,8 @@ func TestManyRoutes(t *testing.T) {
 		t.Fatal(err)
 	}
 	all := manyRoutes(10_000)
-	for _, r := range all {
-		if err := k.RouteAdd(ctx, "t0", r); err != nil {
-			t.Fatalf("adding %v: %v", r, err)
-		}
+	if err := k.RoutesAdd(ctx, "t0", all); err != nil {
+		t.Fatal(err)
 	}
 	got, err := k.Routes(ctx, "t0")
 	if err != nil {
@@ -46,9 +44,9 @@ func TestManyRoutes(t *testing.T) {
 		if !found[r] {
 			t.Fatalf("route %v doesn't read back", r)
 		}
-		if err := k.RouteDel(ctx, "t0", r); err != nil {
-			t.Fatalf("removing %v: %v", r, err)
-		}
+	}
+	if err := k.RoutesDel(ctx, "t0", all); err != nil {
+		t.Fatal(err)
 	}
 	got, err = k.Routes(ctx, "t0")
 	if err != nil || slices.ContainsFunc(got, func(r InstalledRoute) bool { return r.Protocol == Protocol }) {
@@ -201,6 +199,20 @@ func BenchmarkRouteAdd(b *testing.B) {
 	}
 }
 
+func BenchmarkRoutesAdd(b *testing.B) {
+	k := newNamespace(b)
+	newTUN(b, k, "t0")
+	ctx := b.Context()
+	if err := k.LinkSet(ctx, "t0", 0, true); err != nil {
+		b.Fatal(err)
+	}
+	all := manyRoutes(b.N)
+	b.ResetTimer()
+	if err := k.RoutesAdd(ctx, "t0", all); err != nil {
+		b.Fatal(err)
+	}
+}
+
 func BenchmarkRoutes10000(b *testing.B) {
 	k := newNamespace(b)
 	newTUN(b, k, "t0")
@@ -208,10 +220,8 @@ func BenchmarkRoutes10000(b *testing.B) {
 	if err := k.LinkSet(ctx, "t0", 0, true); err != nil {
 		b.Fatal(err)
 	}
-	for _, r := range manyRoutes(10_000) {
-		if err := k.RouteAdd(ctx, "t0", r); err != nil {
-			b.Fatal(err)
-		}
+	if err := k.RoutesAdd(ctx, "t0", manyRoutes(10_000)); err != nil {
+		b.Fatal(err)
 	}
 	b.ResetTimer()
 	for range b.N {

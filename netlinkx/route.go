@@ -97,50 +97,6 @@ func plainRoute(r netlink.Route) bool {
 		len(r.MultiPath) == 0 && r.Encap == nil && r.NHID == 0
 }
 
-// RouteAdd adds a unicast route through the link, with our protocol number. If
-// the place (prefix, table, metric) is taken, it is unix.EEXIST, and if the link
-// is down, unix.ENETDOWN.
-func (k *Kernel) RouteAdd(ctx context.Context, link string, r routes.Route) error {
-	index, err := k.index(ctx, link)
-	if err != nil {
-		return err
-	}
-	return missing(k.handle.RouteAdd(ourRoute(index, r)), unix.ENODEV)
-}
-
-// RouteDel removes our route through the link; another's, or none, is
-// unix.ESRCH and an os.ErrNotExist.
-//
-// Of an IPv4 route the kernel can't be told to take metric 0 and no other: where
-// we have the same route with several metrics, 0 removes the lowest.
-func (k *Kernel) RouteDel(ctx context.Context, link string, r routes.Route) error {
-	index, err := k.index(ctx, link)
-	if err != nil {
-		return err
-	}
-	return missing(k.handle.RouteDel(ourRoute(index, r)), unix.ESRCH, unix.ENODEV)
-}
-
-// ourRoute is r as a message says it. IPv4 routes without a gateway have scope
-// link, as ip(8) gives it to them. The metric of an IPv6 route is always said:
-// without one the kernel removes any.
-func ourRoute(index int, r routes.Route) *netlink.Route {
-	out := &netlink.Route{
-		LinkIndex: index,
-		Dst:       ipNetOf(r.Dst),
-		Table:     int(r.Table),
-		Priority:  int(r.Metric),
-		Protocol:  Protocol,
-		Type:      unix.RTN_UNICAST,
-	}
-	if r.Dst.Addr().Is4() {
-		out.Scope = netlink.SCOPE_LINK
-	} else if r.Metric == 0 {
-		out.Priority = defaultMetric6
-	}
-	return out
-}
-
 // RouteOwner returns the link that the route's place is taken by; a route
 // without a link, as a blackhole route, gives "".
 func (k *Kernel) RouteOwner(ctx context.Context, r routes.Route) (string, error) {

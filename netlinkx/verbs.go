@@ -44,6 +44,11 @@ type (
 		Routes(ctx context.Context, link string) ([]InstalledRoute, error)
 		RouteAdd(ctx context.Context, link string, r routes.Route) error
 		RouteDel(ctx context.Context, link string, r routes.Route) error
+		// RoutesAdd and RoutesDel are RouteAdd and RouteDel of many. Each
+		// route is tried, whatever became of others; where some failed, the
+		// error is a *RoutesError.
+		RoutesAdd(ctx context.Context, link string, rs []routes.Route) error
+		RoutesDel(ctx context.Context, link string, rs []routes.Route) error
 		// RouteOwner returns the link that the route's place (prefix, table,
 		// metric) is taken by, or an os.ErrNotExist.
 		RouteOwner(ctx context.Context, r routes.Route) (string, error)

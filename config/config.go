@@ -19,8 +19,9 @@ type Config struct {
 	Interface Interface
 	Peers     []Peer // in the file's order; the same key may come twice
 
-	file  string
-	lines map[position][]int
+	file   string
+	digest string
+	lines  map[position][]int
 }
 
 // An Interface is the [Interface] sections of a file, merged: the last value
@@ -166,6 +167,9 @@ const InInterface = -1
 
 // File returns the path that the config was read from.
 func (c *Config) File() string { return c.file }
+
+// Digest returns the SHA-256 of the text that was parsed, in hexadecimal.
+func (c *Config) Digest() string { return c.digest }
 
 // Line returns the line of the nth value (from 0) of a key, in its canonical
 // spelling as in "AllowedIPs"; peer is an index of Peers or InInterface. For

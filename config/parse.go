@@ -3,6 +3,8 @@
 package config
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
 	"io"
 	"strconv"
 	"strings"
@@ -21,7 +23,8 @@ func Parse(file string, r io.Reader) (*Config, []Warning, error) {
 
 func parse(n *normaliser, r io.Reader) (*Config, []Warning, error) {
 	rep := n.report
-	text, err := n.normalise(r)
+	digest := sha256.New()
+	text, err := n.normalise(io.TeeReader(r, digest))
 	if err != nil {
 		return nil, nil, err
 	}
@@ -31,7 +34,7 @@ func parse(n *normaliser, r io.Reader) (*Config, []Warning, error) {
 		rep.errorf(0, 0, "", "cannot be split into sections and keys")
 		return nil, nil, rep.err()
 	}
-	b := &builder{report: rep, cfg: &Config{file: rep.file, lines: map[position][]int{}}}
+	b := &builder{report: rep, cfg: &Config{file: rep.file, digest: hex.EncodeToString(digest.Sum(nil)), lines: map[position][]int{}}}
 	b.build(raw)
 	b.check()
 	if err := rep.err(); err != nil {

@@ -99,8 +99,21 @@ type tunnelStatus struct {
 		TransmitBytes       int64      `json:"transmit_bytes"`
 		PersistentKeepalive int        `json:"persistent_keepalive"`
 	}
-	Drift   []string
+	Drift   []driftStep
 	Foreign []string
+}
+
+// A driftStep is what "status --json" has of one drift.
+type driftStep struct{ What, Step string }
+
+// driftSteps are the steps that would put a tunnel right.
+func driftSteps(h *Host, ifname string) []string {
+	h.t.Helper()
+	var list []string
+	for _, d := range statuses(h)[ifname].Drift {
+		list = append(list, d.Step)
+	}
+	return list
 }
 
 // statuses is "wgctl status --json", by name.

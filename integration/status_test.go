@@ -108,23 +108,23 @@ func TestDrift(t *testing.T) {
 	}
 	// The second address keeps the routes: they go with a link's last one.
 	done := map[string]bool{}
-	for _, tt := range []struct{ do, drift string }{
-		{"ip address delete 10.8.0.2/24 dev wg0", "ip address add 10.8.0.2/24 dev wg0"},
-		{"ip address delete fd08:0::2/64 dev wg0", "ip address add fd08::2/64 dev wg0"},
-		{"ip route delete 10.77.0.0/16 dev wg0", "ip route add 10.77.0.0/16 dev wg0"},
-		{"ip -6 route delete default dev wg0 table 51820", "ip route add ::/0 dev wg0 table 51820"},
-		{"ip -4 rule delete not fwmark 51820", "ip -4 rule add not fwmark 0xca6c table 51820 priority 32765"},
-		{"ip -6 rule delete table main suppress_prefixlength 0", "ip -6 rule add table main suppress_prefixlength 0 priority 32764"},
-		{"sysctl -qw net.ipv4.conf.all.src_valid_mark=0", "sysctl -w net.ipv4.conf.all.src_valid_mark=1"},
-		{"ip link set wg0 mtu 1300", "ip link set wg0 mtu 1420 up"},
-		{"nft delete chain inet wgctl-wg0 premangle", "nft -f - (table inet wgctl-wg0: "},
-		{"wg set wg0 fwmark 0", "wg set wg0 fwmark 0xca6c"},
-		{"wg set wg0 listen-port 51999", "wg set wg0 listen-port 51820 fwmark 0xca6c"},
-		{"wg set wg0 peer " + other.public + " allowed-ips 10.79.0.0/16", "(1 peer set)"},
-		{"resolvconf -d wg0 -f", "resolvconf -a wg0 -m 0 -x (1 nameserver, 0 search domains)"},
+	for _, tt := range []struct{ do, what, drift string }{
+		{"ip address delete 10.8.0.2/24 dev wg0", "missing", "ip address add 10.8.0.2/24 dev wg0"},
+		{"ip address delete fd08:0::2/64 dev wg0", "missing", "ip address add fd08::2/64 dev wg0"},
+		{"ip route delete 10.77.0.0/16 dev wg0", "missing", "ip route add 10.77.0.0/16 dev wg0"},
+		{"ip -6 route delete default dev wg0 table 51820", "missing", "ip route add ::/0 dev wg0 table 51820"},
+		{"ip -4 rule delete not fwmark 51820", "missing", "ip -4 rule add not fwmark 0xca6c table 51820 priority 32765"},
+		{"ip -6 rule delete table main suppress_prefixlength 0", "missing", "ip -6 rule add table main suppress_prefixlength 0 priority 32764"},
+		{"sysctl -qw net.ipv4.conf.all.src_valid_mark=0", "changed", "sysctl -w net.ipv4.conf.all.src_valid_mark=1"},
+		{"ip link set wg0 mtu 1300", "changed", "ip link set wg0 mtu 1420 up"},
+		{"nft delete chain inet wgctl-wg0 premangle", "changed", "nft -f - (table inet wgctl-wg0: "},
+		{"wg set wg0 fwmark 0", "changed", "wg set wg0 fwmark 0xca6c"},
+		{"wg set wg0 listen-port 51999", "changed", "wg set wg0 listen-port 51820 fwmark 0xca6c"},
+		{"wg set wg0 peer " + other.public + " allowed-ips 10.79.0.0/16", "changed", "peer " + other.public + " allowed-ips +10.78.0.5/32,-10.79.0.0/16"},
+		{"resolvconf -d wg0 -f", "missing", "resolvconf -a wg0 -m 0 -x (1 nameserver, 0 search domains)"},
 	} {
 		h.Sh(tt.do)
-		drift := statuses(h)["wg0"].Drift
+		drift := driftSteps(h, "wg0")
 		fresh := slices.DeleteFunc(slices.Clone(drift), func(step string) bool { return done[step] })
 		if len(fresh) != 1 || !strings.Contains(fresh[0], tt.drift) {
 			t.Errorf("%s: want %q as what is new in %q", tt.do, tt.drift, drift)
@@ -132,7 +132,7 @@ func TestDrift(t *testing.T) {
 		for _, step := range drift {
 			done[step] = true
 		}
-		said(t, wgctlOK(h, "status").Stdout, "wg0 (up)", "to do:", tt.drift)
+		said(t, wgctlOK(h, "status").Stdout, "wg0 (up)", tt.what+":", tt.drift)
 	}
 	for _, do := range []string{
 		"wg set wg0 peer " + other.public + " remove",
@@ -140,12 +140,15 @@ func TestDrift(t *testing.T) {
 		"ip link set wg0 down", // which takes routes and IPv6 addresses along
 	} {
 		h.Sh(do)
-		if drift := statuses(h)["wg0"].Drift; len(drift) == 0 {
+		if drift := driftSteps(h, "wg0"); len(drift) == 0 {
 			t.Errorf("%s: no drift", do)
 		}
 	}
-	drift := statuses(h)["wg0"].Drift
-	said(t, oneSpace(wgctlOK(h, "status").Stdout), fmt.Sprintf("drift: %d changes to do: %s", len(drift), drift[0]))
+	drift := driftSteps(h, "wg0")
+	said(t, oneSpace(wgctlOK(h, "status").Stdout), fmt.Sprintf("drift: %d changes", len(drift)), drift[0])
+	// Reload puts all of it right.
+	wgctlOK(h, "reload", "wg0")
+	whole(h, "wg0")
 	wgctlOK(h, "down", "wg0")
 	h.Unchanged(before)
 }
@@ -217,8 +220,17 @@ func TestForeign(t *testing.T) {
 // A tunnelPlan is what "wgctl plan --json" prints.
 type tunnelPlan struct {
 	Name     string
-	Steps    []string
+	Verb     string
+	Steps    []struct{ Text string }
 	Firewall string
+}
+
+func (p tunnelPlan) texts() []string {
+	var list []string
+	for _, s := range p.Steps {
+		list = append(list, s.Text)
+	}
+	return list
 }
 
 func planJSON(h *Host, verb, ifname string) tunnelPlan {
@@ -256,7 +268,7 @@ func TestPlan(t *testing.T) {
 		text, plan := wgctlOK(h, "plan", verb, "wg0"), planJSON(h, verb, "wg0")
 		h.Unchanged(before)
 		took := steps(wgctlOK(h, verb, "wg0").Stderr)
-		if len(took) == 0 || !slices.Equal(steps(text.Stdout), took) || !slices.Equal(plan.Steps, took) || plan.Name != "wg0" {
+		if len(took) == 0 || !slices.Equal(steps(text.Stdout), took) || !slices.Equal(plan.texts(), took) || plan.Name != "wg0" || plan.Verb != verb {
 			t.Errorf("%s took\n%s\nand its plan was\n%v\n%+v", verb, strings.Join(took, "\n"), text, plan)
 		}
 		if verb == "up" {

@@ -44,24 +44,40 @@ func (e *StepError) Unwrap() error { return e.Err }
 // Apply takes the steps in order. If one fails, or the context ends, it undoes
 // those that were taken and returns a StepError.
 func Apply(ctx context.Context, h *Host, steps []Step, report Report) error {
-	for i, s := range steps {
-		err := context.Cause(ctx)
-		if err == nil {
-			report(s)
-			err = s.Do(ctx, h)
+	var taken []Step
+	for _, s := range together(steps) {
+		done, failed := take(ctx, h, s, report)
+		taken = append(taken, done...)
+		if failed != nil {
+			failed.Left, failed.Ran = undo(ctx, h, taken, report)
+			return failed
 		}
-		if err == nil {
-			continue
-		}
-		failed := &StepError{Step: s, Err: err}
-		taken := steps[:i]
-		if s.Partial() {
-			taken = steps[:i+1]
-		}
-		failed.Left, failed.Ran = undo(ctx, h, taken, report)
-		return failed
 	}
 	return nil
+}
+
+// take takes one step or batch. What it returns as taken is to be undone, even
+// if it failed.
+func take(ctx context.Context, h *Host, s Step, report Report) (taken []Step, failed *StepError) {
+	if err := context.Cause(ctx); err != nil {
+		return nil, &StepError{Step: s, Err: err}
+	}
+	report(s)
+	if b, ok := s.(Batch); ok {
+		taken, all := b.take(ctx, h, false)
+		if len(all) > 0 {
+			failed = all[0]
+		}
+		return taken, failed
+	}
+	err := s.Do(ctx, h)
+	switch {
+	case err == nil:
+		return []Step{s}, nil
+	case s.Partial():
+		taken = []Step{s}
+	}
+	return taken, &StepError{Step: s, Err: err}
 }
 
 // undo goes back through the steps, however the context ended.
@@ -69,20 +85,33 @@ func undo(ctx context.Context, h *Host, taken []Step, report Report) (left []err
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), undoTimeout)
 	defer cancel()
 	made := slices.ContainsFunc(taken, makesLink)
-	for i := len(taken) - 1; i >= 0; i-- {
-		if hook, ok := taken[i].(hookRun); ok {
+	var back []Step
+	for _, s := range slices.Backward(taken) {
+		if hook, ok := s.(hookRun); ok {
 			ran = append([]string{hook.hook.Phase + " = " + hook.text}, ran...)
 		}
-		u := taken[i].Undo()
-		if u == nil || made && goesWithLink(taken[i]) {
-			continue
-		}
-		report(u)
-		if err := u.Do(ctx, h); err != nil {
-			left = append(left, fmt.Errorf("%s: %w", u, err))
+		if u := s.Undo(); u != nil && (!made || !goesWithLink(s)) {
+			back = append(back, u)
 		}
 	}
+	for _, f := range takeEach(ctx, h, back, report) {
+		left = append(left, fmt.Errorf("%s: %w", f.Step, f.Err))
+	}
 	return left, ran
+}
+
+// takeEach takes every step, whatever becomes of the others.
+func takeEach(ctx context.Context, h *Host, steps []Step, report Report) (failed []*StepError) {
+	for _, s := range together(steps) {
+		report(s)
+		if b, ok := s.(Batch); ok {
+			_, some := b.take(ctx, h, true)
+			failed = append(failed, some...)
+		} else if err := s.Do(ctx, h); err != nil {
+			failed = append(failed, &StepError{Step: s, Err: err})
+		}
+	}
+	return failed
 }
 
 func makesLink(s Step) bool {
@@ -106,11 +135,8 @@ func goesWithLink(s Step) bool {
 // errors: what down does.
 func ApplyAll(ctx context.Context, h *Host, steps []Step, report Report) error {
 	var failed []error
-	for _, s := range steps {
-		report(s)
-		if err := s.Do(ctx, h); err != nil {
-			failed = append(failed, &StepError{Step: s, Err: err})
-		}
+	for _, err := range takeEach(ctx, h, steps, report) {
+		failed = append(failed, err)
 	}
 	return errors.Join(failed...)
 }

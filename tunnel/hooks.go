@@ -164,7 +164,7 @@ func (s *Shell) find() error {
 // the file is gone by then, without any that has a key in its text.
 func (h Hooks) recorded(public map[string]bool) Hooks {
 	open := func(in []string) []string {
-		return slices.DeleteFunc(slices.Clone(in), func(c string) bool { return maskKeys(c, public) != c })
+		return slices.DeleteFunc(slices.Clone(in), func(c string) bool { return HideKeys(c, public) != c })
 	}
 	return Hooks{Config: h.Config, PreDown: open(h.PreDown), PostDown: open(h.PostDown)}
 }
@@ -186,9 +186,9 @@ func publicKeys(specs ...*Spec) map[string]bool {
 	return public
 }
 
-// maskKeys hides what could be a private or preshared key in the text of a
+// HideKeys hides what could be a private or preshared key in the text of a
 // hook: 44 characters of base64 that are none of the known public keys.
-func maskKeys(text string, public map[string]bool) string {
+func HideKeys(text string, public map[string]bool) string {
 	var b strings.Builder
 	for i := 0; i < len(text); {
 		n := 0

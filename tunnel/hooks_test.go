@@ -153,8 +153,8 @@ func TestMaskKeys(t *testing.T) {
 		strings.Repeat("A", 60):        strings.Repeat("A", 60),
 	}
 	for in, want := range tests {
-		if got := maskKeys(in, map[string]bool{public: true}); got != want {
-			t.Errorf("maskKeys(%q) = %q, want %q", in, got, want)
+		if got := HideKeys(in, map[string]bool{public: true}); got != want {
+			t.Errorf("HideKeys(%q) = %q, want %q", in, got, want)
 		}
 	}
 }

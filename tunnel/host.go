@@ -26,6 +26,10 @@ type Host struct {
 	Hooks     HookRunner
 	Names     Names
 	Records   *Records
+
+	// Progress, if not nil, is told how far a step with thousands of peers or
+	// routes got.
+	Progress func(done, total int, what string)
 }
 
 // A Firewall programs the rulesets of tunnels.

@@ -174,7 +174,7 @@ func TestForeignThingsStay(t *testing.T) {
 	st := have.Status()
 	want := []string{"address 10.77.0.1/32", "route 10.78.0.0/16 dev wg0", "rule -4 table 51820 priority 500"}
 	if !slices.Equal(st.Foreign, want) || len(st.Drift) != 0 {
-		t.Errorf("foreign %q, drift %q; want %q and none", st.Foreign, st.Drift, want)
+		t.Errorf("foreign %q, drift %+v; want %q and none", st.Foreign, st.Drift, want)
 	}
 	if err := bring(t, h, "wg0", files[0], config.BackendKernel); err != nil {
 		t.Fatal(err)
@@ -216,14 +216,18 @@ func TestDrift(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	got := strings.Join(have.Status().Drift, "\n")
-	want := `nft -f - (table inet wgctl-wg0: 4 rules)
-wg set wg0 private-key (hidden) fwmark 0xca6c
-ip address add fd00::2/64 dev wg0
-ip link set wg0 mtu 1420 up
-sysctl -w net.ipv4.conf.all.src_valid_mark=1
-ip route add 0.0.0.0/0 dev wg0 table 51820
-ip -6 rule add not fwmark 0xca6c table 51820 priority 32765`
+	var steps []string
+	for _, d := range have.Status().Drift {
+		steps = append(steps, d.What+": "+d.Step)
+	}
+	got := strings.Join(steps, "\n")
+	want := `changed: nft -f - (table inet wgctl-wg0: 4 rules)
+changed: wg set wg0 private-key (hidden) fwmark 0xca6c
+missing: ip address add fd00::2/64 dev wg0
+changed: ip link set wg0 mtu 1420 up
+changed: sysctl -w net.ipv4.conf.all.src_valid_mark=1
+missing: ip route add 0.0.0.0/0 dev wg0 table 51820
+missing: ip -6 rule add not fwmark 0xca6c table 51820 priority 32765`
 	if got != want {
 		t.Errorf("drift\n%s\nwant\n%s", got, want)
 	}

@@ -103,7 +103,10 @@ func (p *planner) down() {
 
 func (p *planner) firewall(next firewall.Ruleset) {
 	if next.Digest() != p.have.Firewall.Digest {
-		prev := p.last.Firewall
+		prev := firewall.Ruleset{}
+		if p.have.Firewall.Digest != "" {
+			prev = p.last.Firewall
+		}
 		prev.Interface = p.name
 		p.add(firewallSet{next: next, prev: prev})
 	}
@@ -294,6 +297,6 @@ func (p *planner) hooks(phase, config string, commands []string) {
 	}
 	public := publicKeys(p.want, p.last)
 	for _, c := range commands {
-		p.add(hookRun{hook: Hook{Phase: phase, Command: c, Interface: p.name, Config: config}, text: maskKeys(c, public)})
+		p.add(hookRun{hook: Hook{Phase: phase, Command: c, Interface: p.name, Config: config}, text: HideKeys(c, public)})
 	}
 }

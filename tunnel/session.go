@@ -109,6 +109,9 @@ func (s *Session) unlockHost() {
 // seen to be as wanted, or after everything was undone.
 func (s *Session) Apply(ctx context.Context, r Record, steps []Step) error {
 	before := s.Have.Record
+	if len(steps) == 0 && before != nil && before.Phase == PhaseUp {
+		return s.note(before, r)
+	}
 	r.Phase = PhaseChanging
 	if before != nil {
 		r.Before, r.Link = before.Spec, before.Link
@@ -133,6 +136,15 @@ func (s *Session) Apply(ctx context.Context, r Record, steps []Step) error {
 		err = failed
 	}
 	return s.settle(ctx, r, before, err)
+}
+
+// note records a file that asks for nothing else than what stands.
+func (s *Session) note(before *Record, r Record) error {
+	if before.Config == r.Config && before.Digest == r.Digest {
+		return nil
+	}
+	r.Phase, r.Link = PhaseUp, before.Link
+	return s.host.Records.Save(&r)
 }
 
 // settle looks at the host after a run that failed and was undone, and takes

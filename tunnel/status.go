@@ -27,9 +27,17 @@ type Status struct {
 	DNS        []netip.Addr     `json:"dns,omitempty"`
 	Search     []string         `json:"search,omitempty"`
 	Peers      []PeerStatus     `json:"peers"`
-	Drift      []string         `json:"drift"`   // the steps that would make the host as it was applied
+	Drift      []Drift          `json:"drift"`   // what isn't as it was applied
 	Foreign    []string         `json:"foreign"` // what somebody else added
 	Trace      []string         `json:"trace,omitempty"`
+}
+
+// A Drift is something that isn't as it was applied, and the step that would
+// put it right.
+type Drift struct {
+	What    string   `json:"what"` // "missing", "changed" or "left over"
+	Step    string   `json:"step"`
+	Changes []Change `json:"changes"`
 }
 
 // A PeerStatus is one peer, the one with the latest handshake first.
@@ -66,7 +74,7 @@ func Tunnels(ctx context.Context, h *Host) ([]string, error) {
 
 // Status sums up what was observed.
 func (s *State) Status() Status {
-	out := Status{Name: s.Name, State: s.condition(), Addresses: s.Addresses, DNS: s.DNS.Servers, Search: s.DNS.Search, Peers: []PeerStatus{}, Drift: []string{}, Foreign: []string{}}
+	out := Status{Name: s.Name, State: s.condition(), Addresses: s.Addresses, DNS: s.DNS.Servers, Search: s.DNS.Search, Peers: []PeerStatus{}, Drift: []Drift{}, Foreign: []string{}}
 	if out.Addresses == nil {
 		out.Addresses = []netip.Prefix{}
 	}
@@ -90,13 +98,26 @@ func (s *State) Status() Status {
 	}
 	if s.Record.Phase == PhaseUp {
 		for _, step := range WithoutHooks(Plan(last, s)) {
-			out.Drift = append(out.Drift, step.String())
+			out.Drift = append(out.Drift, driftOf(step))
 		}
 	}
 	if s.Link != nil {
 		out.Foreign = append(out.Foreign, s.foreign(last)...)
 	}
 	return out
+}
+
+func driftOf(s Step) Drift {
+	d := Drift{What: "missing", Step: s.String(), Changes: s.Changes()}
+	for _, c := range d.Changes {
+		switch c.Op {
+		case OpChange:
+			d.What = "changed"
+		case OpRemove:
+			d.What = "left over"
+		}
+	}
+	return d
 }
 
 // condition says how the tunnel is.
@@ -194,6 +215,34 @@ func (s *State) foreign(last *Spec) []string {
 	for _, p := range s.Device.Peers {
 		if !peers[p.PublicKey] {
 			out = append(out, "peer "+p.PublicKey.String())
+		}
+	}
+	return append(out, s.foreignSettings(last)...)
+}
+
+// foreignSettings lists what somebody set where the file says nothing.
+func (s *State) foreignSettings(last *Spec) []string {
+	var out []string
+	if last.Device.FwMark == nil && s.Device.FwMark != 0 {
+		out = append(out, fmt.Sprintf("fwmark %#x", s.Device.FwMark))
+	}
+	if last.Device.PrivateKey == nil && !s.Device.PrivateKey.IsZero() {
+		out = append(out, "private key "+hidden)
+	}
+	applied := make(map[netlinkx.Key]Peer, len(last.Device.Peers))
+	for _, p := range last.Device.Peers {
+		applied[p.PublicKey] = p
+	}
+	for _, p := range s.Device.Peers {
+		q, ours := applied[p.PublicKey]
+		if !ours {
+			continue
+		}
+		if q.PresharedKey == nil && !p.PresharedKey.IsZero() {
+			out = append(out, fmt.Sprintf("preshared key %s of peer %s", hidden, p.PublicKey))
+		}
+		if q.PersistentKeepalive == nil && p.PersistentKeepalive != 0 {
+			out = append(out, fmt.Sprintf("persistent keepalive %d of peer %s", p.PersistentKeepalive, p.PublicKey))
 		}
 	}
 	return out

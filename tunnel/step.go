@@ -27,6 +27,7 @@ type Step interface {
 	Do(ctx context.Context, h *Host) error
 	Undo() Step // nil when there is nothing to undo
 	Partial() bool
+	Changes() []Change // at least one
 }
 
 // whole is embedded in steps that are one operation of the kernel's.
@@ -182,6 +183,11 @@ func (s routeAdd) Do(ctx context.Context, h *Host) error {
 	if !errors.Is(err, unix.EEXIST) {
 		return err
 	}
+	return s.taken(ctx, h, err)
+}
+
+// taken says whose the route is that is in the way; nil if it is the tunnel's.
+func (s routeAdd) taken(ctx context.Context, h *Host, err error) error {
 	owner, ownerErr := h.Routes.RouteOwner(ctx, s.route)
 	switch {
 	case ownerErr != nil || owner == "":
@@ -276,7 +282,22 @@ func (s hookRun) Undo() Step     { return nil }
 func (s hookRun) String() string { return s.text }
 
 func (s deviceSet) Do(ctx context.Context, h *Host) error {
-	return h.Devices.Configure(ctx, s.name, s.next)
+	part, rest := s.next, s.next.Peers
+	for {
+		n := min(len(rest), atOnce)
+		part.Peers, rest = rest[:n], rest[n:]
+		if err := h.Devices.Configure(ctx, s.name, part); err != nil {
+			return err
+		}
+		h.progress(len(s.next.Peers)-len(rest), len(s.next.Peers), "peers")
+		if len(rest) == 0 {
+			return nil
+		}
+		part = netlinkx.DeviceChange{}
+		if err := context.Cause(ctx); err != nil {
+			return err
+		}
+	}
 }
 func (s deviceSet) Undo() Step {
 	return deviceSet{name: s.name, verb: "set", next: s.prev, prev: s.next}
@@ -296,8 +317,25 @@ func (s deviceSet) String() string {
 	if s.next.FwMark != nil {
 		words = append(words, fmt.Sprintf("fwmark %#x", *s.next.FwMark))
 	}
+	return strings.Join(append(words, peerWords(s.next.Peers)...), " ")
+}
+
+// Beyond these, peers and allowed IPs are counted, not named.
+const (
+	fewPeers      = 3
+	fewAllowedIPs = 8
+)
+
+// peerWords are those of "wg set" for a few peers, and else their number.
+func peerWords(peers []netlinkx.PeerChange) (words []string) {
+	if len(peers) <= fewPeers {
+		for _, p := range peers {
+			words = append(words, wordsOf(p)...)
+		}
+		return words
+	}
 	set, removed := 0, 0
-	for _, p := range s.next.Peers {
+	for _, p := range peers {
 		if p.Remove {
 			removed++
 		} else {
@@ -310,7 +348,41 @@ func (s deviceSet) String() string {
 	if removed > 0 {
 		words = append(words, fmt.Sprintf("(%s removed)", count(removed, "peer")))
 	}
-	return strings.Join(words, " ")
+	return words
+}
+
+func wordsOf(p netlinkx.PeerChange) []string {
+	words := []string{"peer", p.PublicKey.String()}
+	if p.Remove {
+		return append(words, "remove")
+	}
+	if p.PresharedKey != nil {
+		words = append(words, "preshared-key", hidden)
+	}
+	if p.Endpoint.IsValid() {
+		words = append(words, "endpoint", p.Endpoint.String())
+	}
+	if p.PersistentKeepalive != nil {
+		words = append(words, "persistent-keepalive", fmt.Sprint(*p.PersistentKeepalive))
+	}
+	sign := "+"
+	if p.ReplaceAllowedIPs {
+		sign = ""
+	}
+	var ips []string
+	for _, a := range p.AllowedIPs {
+		ips = append(ips, sign+a.String())
+	}
+	for _, a := range p.RemoveAllowedIPs {
+		ips = append(ips, "-"+a.String())
+	}
+	if n := len(ips); n > fewAllowedIPs {
+		ips = append(ips[:fewAllowedIPs], fmt.Sprintf("… (%d)", n))
+	}
+	if len(ips) > 0 {
+		words = append(words, "allowed-ips", strings.Join(ips, ","))
+	}
+	return words
 }
 
 // count says "1 peer" or "3 peers".

@@ -12,20 +12,29 @@ import (
 )
 
 func newDown(ui *ui) *cobra.Command {
-	return &cobra.Command{
-		Use:   "down NAME|FILE",
-		Short: "Take a tunnel down, or what is left of it",
+	cmd := &cobra.Command{
+		Use:   "down NAME|FILE...",
+		Short: "Take tunnels down, or what is left of them",
 		Long: `Take down what up brought up. It goes by what was done, not by what the file says
 now, and also clears what a killed run or a dead device left behind. Hooks are
 those of the file, or the ones that were there on up if the file is gone.`,
 		Example: `  wgctl down wg0
-  wgctl down ./office.conf`,
-		Args: exactly(1, "the name of a tunnel or a file"),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			return down(cmd.Context(), ui, args[0])
-		},
+  wgctl down ./office.conf
+  wgctl down --all`,
 		ValidArgsFunction: completeTunnels,
 	}
+	words := allFlag(cmd, "all tunnels that are up, or of which something is left", allTunnels)
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		if err := needRoot("down"); err != nil {
+			return err
+		}
+		args, err := words(cmd.Context(), args)
+		if err != nil {
+			return err
+		}
+		return each(cmd.Context(), ui, args, down)
+	}
+	return cmd
 }
 
 func down(ctx context.Context, ui *ui, arg string) error {

@@ -14,6 +14,7 @@ import (
 	"github.com/wgctl/wgctl/netlinkx"
 	"github.com/wgctl/wgctl/netlinkx/userspace"
 	"github.com/wgctl/wgctl/tunnel"
+	"golang.org/x/sys/unix"
 )
 
 // newHost puts together the host that this process runs on.
@@ -30,13 +31,20 @@ func newHost(ctx context.Context, ui *ui) (*tunnel.Host, error) {
 	if err != nil {
 		return nil, err
 	}
+	stdin := os.Stdin
+	if ui.board != nil { // hooks that run at once can't share it
+		if stdin, err = os.Open(os.DevNull); err != nil {
+			return nil, fmt.Errorf("opening a hook's input: %w", err)
+		}
+	}
 	return &tunnel.Host{
-		Links: kernel, Addresses: kernel, Routes: kernel, Rules: kernel, Devices: kernel, Sysctls: kernel,
+		Progress: ui.progress,
+		Links:    kernel, Addresses: kernel, Routes: kernel, Rules: kernel, Devices: kernel, Sysctls: kernel,
 		Firewall:  filter,
 		DNS:       resolver,
 		Userspace: newStarter(),
 		Hooks: &tunnel.Shell{
-			Stdin: os.Stdin, Stdout: ui.out, Stderr: ui.err,
+			Stdin: stdin, Stdout: ui.out, Stderr: ui.err,
 			NoBash: func(sh string) { ui.note("no bash here: hooks run with %s", sh) },
 		},
 		Names:   tunnel.SystemNames{},
@@ -73,6 +81,14 @@ func lookup(ui *ui) (tunnel.Lookup, error) {
 		l.Retries = int(n)
 	}
 	return l, nil
+}
+
+// rootHint says what is missing where a look at the host is refused.
+func rootHint(err error, verb string) error {
+	if os.Geteuid() != 0 && (errors.Is(err, unix.EPERM) || errors.Is(err, os.ErrPermission)) {
+		return withHint(err, "sudo wgctl "+verb+" …")
+	}
+	return err
 }
 
 // needRoot says early, in one line, what would otherwise fail in the middle.

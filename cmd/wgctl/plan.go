@@ -4,153 +4,257 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"os"
+	"strings"
 
 	"github.com/spf13/cobra"
 	"github.com/wgctl/wgctl/tunnel"
 )
 
+// planning is how a plan is made and shown.
+type planning struct {
+	opts    tunnel.Options
+	json    bool
+	check   bool
+	verbose bool
+}
+
 func newPlan(ui *ui) *cobra.Command {
+	p := &planning{}
 	cmd := &cobra.Command{
-		Use:   "plan up|down NAME|FILE",
-		Short: "Show what up or down would do, and do nothing",
-		Example: `  wgctl plan up wg0
-  wgctl plan up ./office.conf --json
+		Use:   "plan [up|down|reload] NAME|FILE",
+		Short: "Show what up, down or reload would do, and do nothing",
+		Long: `Show the steps that up, down or reload would take, in order, and take none.
+Without one of these words it is up for a tunnel that isn't up and reload for
+one that is, as for apply.`,
+		Example: `  wgctl plan wg0
+  wgctl plan wg0 --check          # exit code 4: there is something to do
+  wgctl plan up ./office.conf -v  # with the choices made, and why
+  wgctl plan reload wg0 --json
   wgctl plan down wg0`,
-		Args: noVerb,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			return usageError{withHint(fmt.Errorf("plan takes up or down, and a tunnel"), "wgctl help plan shows how")}
-		},
+		Args:              exactly(1, "the name of a tunnel or a file, after up, down or reload if it must be that"),
+		RunE:              p.run(ui, planApply),
+		ValidArgsFunction: completeConfigs,
 	}
-	cmd.AddCommand(newPlanUp(ui), newPlanDown(ui))
+	p.flags(cmd)
+	backendFlag(cmd, &p.opts)
+	cmd.AddCommand(newPlanOf(ui, "up", planUp), newPlanOf(ui, "reload", planReload), newPlanOf(ui, "down", planDown))
 	return cmd
+}
+
+// newPlanOf is the plan of one verb.
+func newPlanOf(ui *ui, verb string, make planner) *cobra.Command {
+	p := &planning{}
+	cmd := &cobra.Command{
+		Use:   verb + " NAME|FILE",
+		Short: "Show what " + verb + " would do",
+		Example: fmt.Sprintf(`  wgctl plan %[1]s wg0
+  wgctl plan %[1]s ./office.conf -v    # with the choices made, and why
+  wgctl plan %[1]s wg0 --json`, verb),
+		Args:              exactly(1, "the name of a tunnel or a file"),
+		RunE:              p.run(ui, make),
+		ValidArgsFunction: completeConfigs,
+	}
+	p.flags(cmd)
+	if verb == "up" {
+		backendFlag(cmd, &p.opts)
+	}
+	return cmd
+}
+
+func (p *planning) flags(cmd *cobra.Command) {
+	cmd.Flags().BoolVar(&p.json, "json", false, "print JSON")
+	cmd.Flags().BoolVar(&p.check, "check", false, "exit with code 4 if there is something to do")
+	cmd.Flags().BoolVarP(&p.verbose, "verbose", "v", false, "show how choices are made, and the firewall's rules")
+}
+
+func (p *planning) run(ui *ui, make planner) func(*cobra.Command, []string) error {
+	return func(cmd *cobra.Command, args []string) error {
+		out, err := make(cmd.Context(), ui, args[0], p.opts)
+		if err != nil {
+			return err
+		}
+		if err := out.print(ui, p); err != nil {
+			return err
+		}
+		if p.check && len(out.Steps) > 0 {
+			return exitError(exitChanges)
+		}
+		return nil
+	}
 }
 
 // A plan is what is printed of one.
 type plan struct {
-	Name  string   `json:"name"`
-	Steps []string `json:"steps"`
-	Trace []string `json:"trace,omitempty"`
+	Name string `json:"name"`
+	Verb string `json:"verb"` // up, down or reload
+	tunnel.Summary
+	Steps []planStep `json:"steps"`
+	Trace []string   `json:"trace,omitempty"`
 	// Firewall is the table that would stand, in nft's syntax.
 	Firewall string `json:"firewall,omitempty"`
 }
 
-func newPlanUp(ui *ui) *cobra.Command {
-	var opts tunnel.Options
-	var asJSON, verbose bool
-	cmd := &cobra.Command{
-		Use:   "up NAME|FILE",
-		Short: "Show what up would do",
-		Example: `  wgctl plan up wg0
-  wgctl plan up ./office.conf -v    # with the choices made, and why
-  wgctl plan up wg0 --json`,
-		Args: exactly(1, "the name of a tunnel or a file"),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			return planUp(cmd.Context(), ui, args[0], opts, asJSON, verbose)
-		},
-		ValidArgsFunction: completeConfigs,
-	}
-	backendFlag(cmd, &opts)
-	planFlags(cmd, &asJSON, &verbose)
-	return cmd
+// A planStep is one step.
+type planStep struct {
+	Text    string          `json:"text"` // as an administrator would type it
+	Changes []tunnel.Change `json:"changes"`
 }
 
-func planFlags(cmd *cobra.Command, asJSON, verbose *bool) {
-	cmd.Flags().BoolVar(asJSON, "json", false, "print JSON")
-	cmd.Flags().BoolVarP(verbose, "verbose", "v", false, "show how choices are made, and the firewall's rules")
-}
+// A planner makes the plan of one verb.
+type planner func(ctx context.Context, ui *ui, arg string, opts tunnel.Options) (*plan, error)
 
-func planUp(ctx context.Context, ui *ui, arg string, opts tunnel.Options, asJSON, verbose bool) error {
-	in, err := load(ctx, ui, arg)
+func planUp(ctx context.Context, ui *ui, arg string, opts tunnel.Options) (*plan, error) {
+	in, have, err := observed(ctx, ui, arg)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	have, err := tunnel.Observe(ctx, in.host, in.name, tunnel.SrcValidMark)
-	if err != nil {
-		return err
-	}
-	var clear []tunnel.Step
-	switch {
-	case have.Up():
-		return clearHint(fmt.Errorf("%s %w", in.name, tunnel.ErrUp), have)
-	case have.Foreign():
-		return clearHint(fmt.Errorf("%s %w", in.name, tunnel.ErrForeign), have)
-	case have.Leftover():
-		clear = tunnel.WithoutHooks(tunnel.Plan(nil, have))
-		have = have.Cleared()
-	}
-	want, err := tunnel.Resolve(ctx, in.host, in.cfg, in.endpoints, have, opts)
-	if err != nil {
-		return err
-	}
-	p := planOf(in.name, append(clear, tunnel.Plan(want, have)...))
-	p.Trace = want.Trace
-	if !want.Firewall.Empty() {
-		p.Firewall = want.Firewall.Text()
-	}
-	return printPlan(ui, p, asJSON, verbose)
+	return in.planUp(ctx, ui, have, opts)
 }
 
-func newPlanDown(ui *ui) *cobra.Command {
-	var asJSON, verbose bool
-	cmd := &cobra.Command{
-		Use:   "down NAME|FILE",
-		Short: "Show what down would do",
-		Example: `  wgctl plan down wg0
-  wgctl plan down wg0 --json`,
-		Args: exactly(1, "the name of a tunnel or a file"),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			return planDown(cmd.Context(), ui, args[0], asJSON, verbose)
-		},
-		ValidArgsFunction: completeTunnels,
+func planReload(ctx context.Context, ui *ui, arg string, opts tunnel.Options) (*plan, error) {
+	in, have, err := observed(ctx, ui, arg)
+	if err != nil {
+		return nil, err
 	}
-	planFlags(cmd, &asJSON, &verbose)
-	return cmd
+	if !have.Up() {
+		return nil, notUpHint(have)
+	}
+	return in.planReload(ctx, ui, have, opts)
 }
 
-func planDown(ctx context.Context, ui *ui, arg string, asJSON, verbose bool) error {
+func planApply(ctx context.Context, ui *ui, arg string, opts tunnel.Options) (*plan, error) {
+	in, have, err := observed(ctx, ui, arg)
+	if err != nil {
+		return nil, err
+	}
+	if have.Up() {
+		return in.planReload(ctx, ui, have, opts)
+	}
+	return in.planUp(ctx, ui, have, opts)
+}
+
+func planDown(ctx context.Context, ui *ui, arg string, _ tunnel.Options) (*plan, error) {
 	name, host, err := named(ctx, ui, arg)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	have, err := tunnel.Observe(ctx, host, name)
 	if err != nil {
-		return err
+		return nil, rootHint(err, "plan down")
 	}
 	switch {
 	case !have.Up() && !have.Leftover() && have.Foreign():
-		return fmt.Errorf("%s %w", name, tunnel.ErrForeign)
+		return nil, fmt.Errorf("%s %w", name, tunnel.ErrForeign)
 	case !have.Up() && !have.Leftover():
-		return fmt.Errorf("%s %w", name, tunnel.ErrNotUp)
+		return nil, fmt.Errorf("%s %w", name, tunnel.ErrNotUp)
 	}
 	if hooks, _ := fromFile(ui, have); hooks != nil {
 		have.Record.Spec.Hooks = *hooks
 	}
-	return printPlan(ui, planOf(name, tunnel.Plan(nil, have)), asJSON, verbose)
+	return planOf(name, "down", tunnel.Plan(nil, have)), nil
 }
 
-func planOf(name string, steps []tunnel.Step) plan {
-	p := plan{Name: name, Steps: []string{}}
+// observed reads the file that a word means, and the host.
+func observed(ctx context.Context, ui *ui, arg string) (*input, *tunnel.State, error) {
+	in, err := read(ctx, ui, arg)
+	if err != nil {
+		return nil, nil, err
+	}
+	have, err := tunnel.Observe(ctx, in.host, in.name, tunnel.SrcValidMark)
+	if errors.Is(err, os.ErrPermission) && os.Geteuid() != 0 {
+		// A tunnel that isn't up has no record, and that is all that an
+		// ordinary user can ask for.
+		ui.note("without root nothing is known of other tunnels: tables, marks and priorities may be taken")
+		in.host.Records = &tunnel.Records{}
+		have, err = tunnel.Observe(ctx, in.host, in.name, tunnel.SrcValidMark)
+	}
+	return in, have, rootHint(err, "plan")
+}
+
+func (in *input) planUp(ctx context.Context, ui *ui, have *tunnel.State, opts tunnel.Options) (*plan, error) {
+	var clear []tunnel.Step
+	switch {
+	case have.Up():
+		return nil, clearHint(fmt.Errorf("%s %w", in.name, tunnel.ErrUp), have)
+	case have.Foreign():
+		return nil, clearHint(fmt.Errorf("%s %w", in.name, tunnel.ErrForeign), have)
+	case have.Leftover():
+		clear = tunnel.WithoutHooks(tunnel.Plan(nil, have))
+		have = have.Cleared()
+	}
+	if err := in.lookup(ctx, ui, nil); err != nil {
+		return nil, err
+	}
+	return in.plan(ctx, "up", clear, have, opts)
+}
+
+func (in *input) planReload(ctx context.Context, ui *ui, have *tunnel.State, opts tunnel.Options) (*plan, error) {
+	if err := in.lookup(ctx, ui, have); err != nil {
+		return nil, err
+	}
+	if loss := tunnel.LossOf(in.cfg, have, sessionAddress()); loss.Grave() {
+		ui.note("reloading %s would %s", in.name, loss)
+	}
+	return in.plan(ctx, "reload", nil, have, opts)
+}
+
+func (in *input) plan(ctx context.Context, verb string, clear []tunnel.Step, have *tunnel.State, opts tunnel.Options) (*plan, error) {
+	want, err := tunnel.Resolve(ctx, in.host, in.cfg, in.endpoints, have, opts)
+	if err != nil {
+		return nil, rootHint(err, "plan "+verb)
+	}
+	p := planOf(in.name, verb, append(clear, tunnel.Plan(want, have)...))
+	p.Trace = want.Trace
+	if !want.Firewall.Empty() {
+		p.Firewall = want.Firewall.Text()
+	}
+	return p, nil
+}
+
+func planOf(name, verb string, steps []tunnel.Step) *plan {
+	p := &plan{Name: name, Verb: verb, Summary: tunnel.Summarise(steps), Steps: make([]planStep, 0, len(steps))}
 	for _, s := range steps {
-		p.Steps = append(p.Steps, s.String())
+		p.Steps = append(p.Steps, planStep{s.String(), s.Changes()})
 	}
 	return p
 }
 
-func printPlan(ui *ui, p plan, asJSON, verbose bool) error {
-	if asJSON {
+func (p *plan) print(ui *ui, how *planning) error {
+	if how.json {
 		return ui.json(p)
 	}
+	var b strings.Builder
 	for _, s := range p.Steps {
-		_, _ = fmt.Fprintln(ui.out, "[#] "+s)
+		b.WriteString("[#] " + s.Text + "\n")
 	}
-	if verbose {
+	if how.verbose {
 		if p.Firewall != "" {
-			_, _ = fmt.Fprintf(ui.out, "\n%s", p.Firewall)
+			b.WriteString("\n" + p.Firewall)
 		}
 		for _, t := range p.Trace {
-			_, _ = fmt.Fprintln(ui.out, t)
+			b.WriteString(t + "\n")
 		}
 	}
-	return nil
+	b.WriteString(p.summary() + "\n")
+	_, err := fmt.Fprint(ui.out, b.String())
+	return err
+}
+
+// summary says "reload wg0: 2 to add, 1 to change, 0 to remove".
+func (p *plan) summary() string {
+	s := fmt.Sprintf("%s %s: ", p.Verb, p.Name)
+	if len(p.Steps) == 0 {
+		return s + "nothing to change"
+	}
+	s += fmt.Sprintf("%d to add, %d to change, %d to remove", p.Add, p.Change, p.Remove)
+	switch p.Run {
+	case 0:
+		return s
+	case 1:
+		return s + ", 1 hook to run"
+	}
+	return fmt.Sprintf("%s, %d hooks to run", s, p.Run)
 }

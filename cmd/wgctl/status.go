@@ -125,7 +125,7 @@ func printStatus(out io.Writer, s tunnel.Status, now time.Time, verbose bool) {
 	}
 	row("  ", "drift:", "%s", orNone(len(s.Drift)))
 	for _, d := range s.Drift {
-		row("    ", "to do:", "%s", d)
+		row("    ", d.What+":", "%s", d.Step)
 	}
 	for _, f := range s.Foreign {
 		row("    ", "foreign:", "%s", f)

@@ -3,11 +3,13 @@
 package main
 
 import (
+	"bufio"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -28,6 +30,13 @@ import (
 type ui struct {
 	out, err io.Writer
 	quick    bool // speak as wg-quick does
+
+	// Of one tunnel among several that are worked on at once:
+	name  string
+	board *board
+	line  int
+
+	counting time.Time // since when a long step counts
 }
 
 func newUI(out, err io.Writer) *ui { return &ui{out: out, err: err} }
@@ -69,6 +78,9 @@ func (u *ui) finish(err error) int {
 	if code := exitError(0); errors.As(err, &code) {
 		return int(code)
 	}
+	if all := several(nil); errors.As(err, &all) {
+		return u.finishAll(all)
+	}
 	for _, line := range strings.Split(strings.TrimRight(err.Error(), "\n"), "\n") {
 		_, _ = fmt.Fprintf(u.err, "wgctl: %s\n", line)
 	}
@@ -82,6 +94,19 @@ func (u *ui) finish(err error) int {
 		return exitUsage
 	}
 	return exitFailed
+}
+
+// finishAll prints the errors of several tunnels, and returns the gravest exit
+// code.
+func (u *ui) finishAll(all several) int {
+	code := exitDone
+	for _, err := range all {
+		switch c := u.finish(err); {
+		case code == exitDone, c == exitResidue, c == exitFailed && code == exitUsage:
+			code = c
+		}
+	}
+	return code
 }
 
 // hints are what can be said beyond the error itself.
@@ -116,13 +141,55 @@ func (u *ui) note(format string, args ...any) {
 	_, _ = fmt.Fprintf(u.err, "[!] "+format+"\n", args...)
 }
 
-// step prints what is being done.
+// manySteps is how many steps of a batch get a line each.
+const manySteps = 10
+
+// step prints what is being done. wg-quick has a line for each of many routes.
 func (u *ui) step(s tunnel.Step) {
-	words := s.String()
-	if u.quick {
-		words = tunnel.QuickWords(s)
+	batch, ok := s.(tunnel.Batch)
+	switch {
+	case ok && (u.quick || u.board == nil && len(batch.Steps) <= manySteps):
+		for _, one := range batch.Steps {
+			u.step(one)
+		}
+	case u.quick:
+		_, _ = fmt.Fprintln(u.err, "[#] "+tunnel.QuickWords(s))
+	case u.board != nil:
+		u.board.step(u.line, s)
+	default:
+		_, _ = fmt.Fprintln(u.err, "[#] "+s.String())
 	}
-	_, _ = fmt.Fprintln(u.err, "[#] "+words)
+}
+
+// progress tells on a terminal how far a long step got.
+func (u *ui) progress(done, total int, what string) {
+	if u.counting.IsZero() {
+		u.counting = time.Now()
+	}
+	rate := float64(done) / max(time.Since(u.counting).Seconds(), 0.001)
+	text := fmt.Sprintf("%d of %d %s, %.0f a second", done, total, what, rate)
+	f, ok := u.err.(*os.File)
+	switch {
+	case u.board != nil:
+		u.board.progress(u.line, text)
+	case ok && isTerminal(f) && !u.quick && done < total:
+		_, _ = fmt.Fprintf(u.err, "\r\x1b[K    %s", text)
+	case ok && isTerminal(f) && !u.quick:
+		_, _ = fmt.Fprint(u.err, "\r\x1b[K")
+	}
+	if done == total {
+		u.counting = time.Time{}
+	}
+}
+
+// confirm asks on a terminal; elsewhere the answer is no.
+func (u *ui) confirm(question string) (answer, asked bool) {
+	if !isTerminal(os.Stdin) || !isTerminal(os.Stderr) {
+		return false, false
+	}
+	_, _ = fmt.Fprintf(u.err, "[?] %s: go on? [y/N] ", question)
+	word, _ := bufio.NewReader(os.Stdin).ReadString('\n')
+	return slices.Contains([]string{"y", "yes"}, strings.ToLower(strings.TrimSpace(word))), true
 }
 
 func (u *ui) warnings(ws []config.Warning) {

@@ -5,8 +5,6 @@ package main
 import (
 	"cmp"
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"net/netip"
@@ -20,23 +18,49 @@ import (
 )
 
 func newUp(ui *ui) *cobra.Command {
-	var opts tunnel.Options
+	var b bringing
 	cmd := &cobra.Command{
-		Use:   "up NAME|FILE",
-		Short: "Bring a tunnel up, whole or not at all",
-		Long: `Bring a tunnel up from /etc/wireguard/NAME.conf or from FILE, whose name must be
-that of the interface and end in .conf. If any step fails, all are undone.`,
+		Use:   "up NAME|FILE...",
+		Short: "Bring tunnels up, each whole or not at all",
+		Long: `Bring tunnels up from /etc/wireguard/NAME.conf, or from FILE, whose name must be
+that of the interface and end in .conf. If any step fails, all of that tunnel's
+are undone. Several tunnels come up at once; --all means those of /etc/wireguard
+that aren't up.`,
 		Example: `  wgctl up wg0
   wgctl up ./office.conf
+  wgctl up wg0 wg1
+  wgctl up --all
   wgctl up --backend userspace wg0`,
-		Args: exactly(1, "the name of a tunnel or a file"),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			return up(cmd.Context(), ui, args[0], opts)
-		},
 		ValidArgsFunction: completeConfigs,
 	}
-	backendFlag(cmd, &opts)
+	words := allFlag(cmd, "all files of "+config.Dir, allFiles)
+	backendFlag(cmd, &b.opts)
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		if err := needRoot("up"); err != nil {
+			return err
+		}
+		b.all = len(args) == 0
+		args, err := words(cmd.Context(), args)
+		if err != nil {
+			return err
+		}
+		return each(cmd.Context(), ui, args, b.up)
+	}
 	return cmd
+}
+
+// bringing is how tunnels are brought up.
+type bringing struct {
+	opts tunnel.Options
+	all  bool // it is no fault that one is up
+}
+
+func (b bringing) up(ctx context.Context, ui *ui, arg string) error {
+	err := up(ctx, ui, arg, b.opts)
+	if b.all && errors.Is(err, tunnel.ErrUp) {
+		return nil
+	}
+	return err
 }
 
 func up(ctx context.Context, ui *ui, arg string, opts tunnel.Options) error {
@@ -103,9 +127,28 @@ type input struct {
 // load parses the file that a word of the command line means, and looks its
 // endpoints up.
 func load(ctx context.Context, ui *ui, arg string) (*input, error) {
+	in, err := read(ctx, ui, arg)
+	if err != nil {
+		return nil, err
+	}
+	return in, in.lookup(ctx, ui, nil)
+}
+
+// read parses the file that a word of the command line means. That of a tunnel
+// that was brought up from a file elsewhere is that file.
+func read(ctx context.Context, ui *ui, arg string) (*input, error) {
 	path, name, err := config.Locate(arg)
 	if err != nil {
 		return nil, err
+	}
+	host, err := newHost(ctx, ui)
+	if err != nil {
+		return nil, err
+	}
+	if path != arg {
+		if path, err = recorded(host, name, path); err != nil {
+			return nil, err
+		}
 	}
 	cfg, warnings, err := config.Load(path)
 	if errors.Is(err, os.ErrNotExist) && path != arg {
@@ -118,25 +161,38 @@ func load(ctx context.Context, ui *ui, arg string) (*input, error) {
 	if path, err = filepath.Abs(path); err != nil {
 		return nil, fmt.Errorf("finding %s: %w", arg, err)
 	}
-	host, err := newHost(ctx, ui)
-	if err != nil {
-		return nil, err
+	return &input{name: name, path: path, cfg: cfg, host: host}, nil
+}
+
+// recorded returns the path that a tunnel came from, or path if it has no
+// record.
+func recorded(host *tunnel.Host, name, path string) (string, error) {
+	r, err := host.Records.Load(name)
+	if errors.Is(err, os.ErrPermission) {
+		return path, nil // nobody but root knows
 	}
+	if err != nil || r == nil || r.Config == "" {
+		return path, err
+	}
+	return r.Config, nil
+}
+
+// lookup finds the addresses of the endpoints. Those of peers that stay where
+// they are need none.
+func (in *input) lookup(ctx context.Context, ui *ui, have *tunnel.State) error {
 	l, err := lookup(ui)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	endpoints, err := l.Endpoints(ctx, host.Names, cfg)
-	if err != nil {
-		return nil, err
+	if have != nil {
+		l.Known = have.Settled()
 	}
-	return &input{name: name, path: path, cfg: cfg, host: host, endpoints: endpoints}, nil
+	in.endpoints, err = l.Endpoints(ctx, in.host.Names, in.cfg)
+	return err
 }
 
 func (in *input) record(want *tunnel.Spec) tunnel.Record {
-	digest := sha256.New()
-	_ = in.cfg.Format(digest) // a hash takes everything
-	return tunnel.Record{Config: in.path, Digest: hex.EncodeToString(digest.Sum(nil)), Spec: want}
+	return tunnel.Record{Config: in.path, Digest: in.cfg.Digest(), Spec: want}
 }
 
 // backendFlag adds --backend.

@@ -1,0 +1,150 @@
+// SPDX-License-Identifier: MIT
+
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/spf13/cobra"
+	"github.com/wgctl/wgctl/tunnel"
+)
+
+func newReload(ui *ui) *cobra.Command {
+	var r reloading
+	cmd := &cobra.Command{
+		Use:   "reload NAME|FILE...",
+		Short: "Make tunnels that are up what their files say now",
+		Long: `Make tunnels that are up what their files say now, by the smallest change: peers
+that don't change keep their sessions, a peer that has roamed stays where it is,
+and the port and mark that were chosen are kept. If any step fails, all are
+undone. A reload that would remove most peers, or the one that this session
+comes through, asks first.`,
+		Example: `  wgctl reload wg0
+  wgctl reload --all
+  wgctl reload --yes wg0    # though it removes most peers`,
+		ValidArgsFunction: completeTunnels,
+	}
+	words := allFlag(cmd, "all tunnels that are up", allTunnels)
+	yesFlag(cmd, &r.yes)
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		return r.each(cmd, ui, args, words)
+	}
+	return cmd
+}
+
+func newApply(ui *ui) *cobra.Command {
+	r := reloading{orUp: true}
+	cmd := &cobra.Command{
+		Use:   "apply NAME|FILE...",
+		Short: "Bring tunnels up or reload them, whichever it takes",
+		Long: `Make tunnels what their files say, whether they are up or not, as often as you
+like: it is up for a tunnel that isn't up, and reload for one that is.`,
+		Example: `  wgctl apply wg0
+  wgctl apply --all`,
+		ValidArgsFunction: completeConfigs,
+	}
+	words := allFlag(cmd, "all files of /etc/wireguard", allFiles)
+	yesFlag(cmd, &r.yes)
+	backendFlag(cmd, &r.opts)
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		return r.each(cmd, ui, args, words)
+	}
+	return cmd
+}
+
+func yesFlag(cmd *cobra.Command, yes *bool) {
+	cmd.Flags().BoolVarP(yes, "yes", "y", false, "remove peers without asking, even most of them")
+}
+
+// reloading is how tunnels are made what their files say.
+type reloading struct {
+	opts tunnel.Options
+	yes  bool
+	orUp bool // bring up what isn't up
+}
+
+func (r reloading) each(cmd *cobra.Command, ui *ui, args []string, words func(context.Context, []string) ([]string, error)) error {
+	if err := needRoot(cmd.Name()); err != nil {
+		return err
+	}
+	args, err := words(cmd.Context(), args)
+	if err != nil {
+		return err
+	}
+	return each(cmd.Context(), ui, args, r.reload)
+}
+
+func (r reloading) reload(ctx context.Context, ui *ui, arg string) error {
+	in, err := read(ctx, ui, arg)
+	if err != nil {
+		return err
+	}
+	// Names are looked up before the tunnel is locked: it may take long.
+	have, err := tunnel.Observe(ctx, in.host, in.name)
+	if err != nil {
+		return err
+	}
+	if err := in.lookup(ctx, ui, have); err != nil {
+		return err
+	}
+	session, err := begin(ctx, ui, in.host, in.name)
+	if err != nil {
+		return err
+	}
+	defer session.End()
+	if err := r.ready(ctx, ui, in, session); err != nil {
+		return err
+	}
+	want, err := session.Resolve(ctx, in.cfg, in.endpoints, r.opts)
+	if err != nil {
+		return err
+	}
+	if !session.Have.Up() {
+		sayBackend(ui, want, in.cfg, r.opts)
+	}
+	steps := tunnel.Plan(want, session.Have)
+	if len(steps) == 0 && ui.board == nil {
+		_, _ = fmt.Fprintf(ui.err, "%s: nothing to change\n", in.name)
+	}
+	return session.Apply(ctx, in.record(want), steps)
+}
+
+// ready returns nil if the tunnel can be made what the file says.
+func (r reloading) ready(ctx context.Context, ui *ui, in *input, s *tunnel.Session) error {
+	if s.Have.Up() {
+		return r.allowed(ui, tunnel.LossOf(in.cfg, s.Have, sessionAddress()), in.name)
+	}
+	if r.orUp {
+		return clearHint(s.Clear(ctx), s.Have)
+	}
+	return notUpHint(s.Have)
+}
+
+// allowed asks before many peers go.
+func (r reloading) allowed(ui *ui, loss tunnel.Loss, name string) error {
+	if r.yes || !loss.Grave() {
+		return nil
+	}
+	what := fmt.Sprintf("reloading %s would %s", name, loss)
+	switch yes, asked := ui.confirm(what); {
+	case yes:
+		return nil
+	case asked:
+		return fmt.Errorf("%s: not done", what)
+	}
+	return withHint(errors.New(what), "--yes says that this is meant")
+}
+
+// notUpHint says why a tunnel can't be reloaded.
+func notUpHint(have *tunnel.State) error {
+	switch {
+	case have.Foreign():
+		return clearHint(fmt.Errorf("%s %w", have.Name, tunnel.ErrForeign), have)
+	case have.Leftover():
+		return withHint(fmt.Errorf("%s is not whole: a run was cut short, or something took parts of it away", have.Name),
+			fmt.Sprintf(`"wgctl apply %s" clears what is left and brings it up`, have.Name))
+	}
+	return withHint(fmt.Errorf("%s %w", have.Name, tunnel.ErrNotUp), fmt.Sprintf(`"wgctl up %s" brings it up; "wgctl apply" does either`, have.Name))
+}

@@ -221,7 +221,7 @@ func TestDrift(t *testing.T) {
 		steps = append(steps, d.What+": "+d.Step)
 	}
 	got := strings.Join(steps, "\n")
-	want := `changed: nft -f - (table inet wgctl-wg0: 4 rules)
+	want := `missing: nft -f - (table inet wgctl-wg0: 4 rules)
 changed: wg set wg0 private-key (hidden) fwmark 0xca6c
 missing: ip address add fd00::2/64 dev wg0
 changed: ip link set wg0 mtu 1420 up

@@ -65,26 +65,25 @@ func RunDir() string {
 
 func (rs *Records) path(name string) string { return filepath.Join(rs.Dir, name+".json") }
 
-// load returns the record of a tunnel (nil if there is none that can be
-// understood) and those of all others.
-func (rs *Records) load(name string) (own *Record, others []*Record, err error) {
+// others returns the records of all tunnels but one.
+func (rs *Records) others(than string) (list []*Record, err error) {
 	names, err := rs.Names()
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	for _, n := range names {
+		if n == than {
+			continue
+		}
 		r, err := rs.Load(n)
-		switch {
-		case err != nil:
-			return nil, nil, err
-		case r == nil:
-		case n == name:
-			own = r
-		default:
-			others = append(others, r)
+		if err != nil {
+			return nil, err
+		}
+		if r != nil {
+			list = append(list, r)
 		}
 	}
-	return own, others, nil
+	return list, nil
 }
 
 // Names returns the names of the tunnels that have a record, sorted.
@@ -165,12 +164,13 @@ func (rs *Records) release(ctx context.Context, name, key string) (unlock func()
 	if err != nil {
 		return nil, false, err
 	}
-	own, others, err := rs.load(name)
+	own, err := rs.Load(name)
 	if err == nil && own != nil && !own.Releasing {
 		own.Releasing = true
 		err = rs.Save(own)
 	}
-	if err != nil {
+	others, othersErr := rs.others(name)
+	if err = errors.Join(err, othersErr); err != nil {
 		unlock()
 		return nil, false, err
 	}

@@ -88,14 +88,15 @@ func (s *Session) Resolve(ctx context.Context, cfg *config.Config, endpoints []n
 	return Resolve(ctx, s.host, cfg, endpoints, s.Have, o)
 }
 
-// lockHost takes the host's lock and looks again: others may have chosen since.
+// lockHost takes the host's lock and looks again at what tunnels share: others
+// may have chosen since. What is the tunnel's own has its lock.
 func (s *Session) lockHost(ctx context.Context) error {
 	unlock, err := s.host.Records.LockHost(ctx)
 	if err != nil {
 		return err
 	}
 	s.unlock = append(s.unlock, unlock)
-	return s.observe(ctx)
+	return s.Have.observeShared(ctx, s.host, SrcValidMark)
 }
 
 func (s *Session) unlockHost() {

@@ -106,14 +106,14 @@ func (s *State) Last() *Spec {
 func Observe(ctx context.Context, h *Host, name string, sysctls ...string) (*State, error) {
 	s := &State{Name: name}
 	var err error
-	if s.Record, s.Others, err = h.Records.load(name); err != nil {
+	if s.Record, err = h.Records.Load(name); err != nil {
 		return nil, err
 	}
 	if err := s.observeLink(ctx, h); err != nil {
 		return nil, err
 	}
-	if s.Rules, err = h.Rules.Rules(ctx); err != nil {
-		return nil, fmt.Errorf("reading policy rules: %w", err)
+	if err := s.observeShared(ctx, h, sysctls...); err != nil {
+		return nil, err
 	}
 	if s.Firewall, err = h.Firewall.Installed(ctx, name); err != nil {
 		return nil, fmt.Errorf("reading firewall rules of %s: %w", name, err)
@@ -121,7 +121,18 @@ func Observe(ctx context.Context, h *Host, name string, sysctls ...string) (*Sta
 	if s.DNS, err = h.DNS.Installed(ctx, name); err != nil {
 		return nil, fmt.Errorf("reading nameservers of %s: %w", name, err)
 	}
-	return s, s.observeSysctls(ctx, h, sysctls)
+	return s, nil
+}
+
+// observeShared reads what the tunnel shares with others.
+func (s *State) observeShared(ctx context.Context, h *Host, sysctls ...string) (err error) {
+	if s.Others, err = h.Records.others(s.Name); err != nil {
+		return err
+	}
+	if s.Rules, err = h.Rules.Rules(ctx); err != nil {
+		return fmt.Errorf("reading policy rules: %w", err)
+	}
+	return s.observeSysctls(ctx, h, sysctls)
 }
 
 func (s *State) observeLink(ctx context.Context, h *Host) error {
@@ -169,6 +180,7 @@ func (s *State) observeSysctls(ctx context.Context, h *Host, keys []string) erro
 		}
 	}
 	seen := map[string]bool{}
+	s.Sysctls = nil
 	for _, key := range keys {
 		if seen[key] {
 			continue

@@ -1,0 +1,436 @@
+// SPDX-License-Identifier: MIT
+
+package integration
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+)
+
+// A pair is two hosts at one cable with a tunnel between them, "far" as the
+// peer that no reload changes.
+type pair struct {
+	near, far       *Host
+	nearKey, farKey keyPair
+}
+
+func newPair(t *testing.T) *pair {
+	t.Helper()
+	Need(t, "wg", "nft", "ping")
+	p := &pair{near: newTunnelHost(t, "near"), far: newTunnelHost(t, "far"), nearKey: newKeyPair(t), farKey: newKeyPair(t)}
+	Connect(t, p.near.At("eth0", "192.0.2.2/24"), p.far.At("eth0", "192.0.2.1/24"))
+	p.far.WriteFile(configOf("wg0"), interfaceSection(p.farKey, "Address = 10.8.0.1/24", "ListenPort = 51820", "MTU = 1300")+
+		peerSection(p.nearKey, "AllowedIPs = 10.8.0.2/32"))
+	wgctlOK(p.far, "up", "wg0")
+	return p
+}
+
+// file is a config of near's.
+func (p *pair) file(lines, allowed string, peers ...string) string {
+	return interfaceSection(p.nearKey, "Address = 10.8.0.2/24", lines) +
+		peerSection(p.farKey, "Endpoint = 192.0.2.1:51820", "AllowedIPs = 10.8.0.1/32"+allowed) + strings.Join(peers, "")
+}
+
+func (p *pair) write(file string) {
+	p.near.WriteFile(configOf("wg0"), file)
+}
+
+// dozen are configs that differ in all that a reload can change, but for what
+// keeps far reachable.
+func (p *pair) dozen(t *testing.T) []string {
+	var others [5]keyPair
+	for i := range others {
+		others[i] = newKeyPair(t)
+	}
+	a := peerSection(others[0], "AllowedIPs = 10.8.1.0/24, fd08:1::/64", "PersistentKeepalive = 25")
+	a2 := peerSection(others[0], "AllowedIPs = 10.8.1.0/25", "PresharedKey = "+others[4].private)
+	b := peerSection(others[1], "AllowedIPs = 10.8.1.128/25, 10.8.2.0/24")
+	c := peerSection(others[2], "AllowedIPs = 10.8.2.0/24, fd08:1::/64")
+	d := peerSection(others[3], "AllowedIPs = 0.0.0.0/0, ::/0")
+	return []string{
+		p.file("", ""),
+		p.file("", ", 10.9.0.0/16", a),
+		p.file("MTU = 1380", "", a, b),
+		p.file("MTU = 1300\nAddress = fd08::2/64", ", fd08::/64", b, a2),
+		p.file("Address = 10.8.0.3/24, 10.9.9.9/32", "", c),
+		p.file("", ", 0.0.0.0/0"),
+		p.file("Address = fd08::2/64, fd08::3/64", ", 0.0.0.0/0, ::/0", a),
+		p.file("FwMark = 0x77", ", 0.0.0.0/0", c, b),
+		p.file("Table = 1234", ", 10.9.0.0/16", a2, b),
+		p.file("Table = off", "", a, b, c),
+		p.file("Address = fd08::2/64", "", a2, d),
+		p.file("PostUp = true\nPreDown = true\nFwMark = 0x77", ", 10.10.0.0/24, 10.10.1.0/24, 10.10.2.0/24", b, c),
+	}
+}
+
+// looks is what a tunnel is, but for traffic and for what a TUN makes up.
+func looks(h *Host) string {
+	h.t.Helper()
+	text := h.Sh(`for f in -4 -6; do printf 'address show dev wg0\nroute show table all dev wg0\nrule\n' | ip $f -o -batch -; done
+		ip -o link show dev wg0; nft -s list ruleset; cat /proc/sys/net/ipv4/conf/all/src_valid_mark; wg show wg0 dump`).Stdout
+	var out []string
+	for line := range strings.Lines(text) {
+		line = strings.TrimSpace(line)
+		if strings.Contains(line, "fe80::") || strings.Contains(line, "ff00::") {
+			continue
+		}
+		switch columns := strings.Split(line, "\t"); len(columns) {
+		case 8: // a peer
+			allowed := strings.Split(columns[3], ",")
+			slices.Sort(allowed)
+			line = strings.Join(append(columns[:3:3], strings.Join(allowed, ","), columns[7]), " ")
+		case 4:
+			columns[2] = "port"
+			line = strings.Join(columns, " ")
+		}
+		out = append(out, runNumbers.ReplaceAllString(line, ""))
+	}
+	slices.Sort(out)
+	return strings.Join(out, "\n")
+}
+
+// runNumbers are those of links, and the lifetimes of addresses.
+var runNumbers = regexp.MustCompile(`^\d+: |\\ +valid_lft.*| qlen \d+| tentative`)
+
+// Reload drops nothing: a thousand reloads at random between a dozen files go
+// by while a ping and a TCP transfer run through a peer that none of them
+// changes. Not a packet of the ping is lost, there is no new handshake, and
+// after each reload the tunnel is what a fresh up of that file makes.
+func TestReloadUnderTraffic(t *testing.T) {
+	t.Parallel()
+	p := newPair(t)
+	files := p.dozen(t)
+	fresh := make([]string, len(files))
+	for i, file := range files {
+		p.write(file)
+		wgctlOK(p.near, "up", "wg0")
+		fresh[i] = looks(p.near)
+		if i < len(files)-1 {
+			wgctlOK(p.near, "down", "wg0")
+		}
+	}
+	p.near.MustPing("10.8.0.1")
+	handshakes := p.near.Must("wg", "show", "wg0", "latest-handshakes").Stdout
+	port := p.near.Must("wg", "show", "wg0", "listen-port").Stdout
+
+	ping := p.near.Start("ping", "-n", "-i", fmt.Sprint(Timeout(10*time.Millisecond).Seconds()), "10.8.0.1")
+	var stop atomic.Bool
+	transfers := make(chan int)
+	go func() {
+		n := 0
+		for ; !stop.Load(); n++ {
+			Transfer(p.near, p.far, "10.8.0.1:5001", int64(rounds(64<<20, 1<<20)))
+		}
+		transfers <- n
+	}()
+	last := len(files) - 1
+	for n := range rounds(1000, 25) {
+		i := rand.IntN(len(files))
+		p.write(files[i])
+		out := p.near.Wgctl("reload", "--yes", "wg0")
+		if out.Code != 0 {
+			t.Fatalf("reload %d, from file %d to %d: %v", n, last, i, out)
+		}
+		if got := looks(p.near); got != fresh[i] {
+			t.Fatalf("reload %d, from file %d to %d: %v\nnot as after a fresh up:\n%s", n, last, i, out, Diff(fresh[i], got))
+		}
+		last = i
+	}
+	stop.Store(true)
+	if n := <-transfers; n == 0 {
+		t.Error("no transfer ended")
+	}
+	out := ping.Stop()
+	missing, answers := lostPings(out.Stdout)
+	if len(missing) > 0 || answers == 0 {
+		t.Errorf("of the ping %d packets were answered, and lost: %v", answers, missing)
+	}
+	t.Logf("%d packets of the ping, none lost", answers)
+	farShakes := func(s string) string {
+		for line := range strings.Lines(s) {
+			if strings.HasPrefix(line, p.farKey.public) {
+				return line
+			}
+		}
+		return ""
+	}
+	if now := p.near.Must("wg", "show", "wg0", "latest-handshakes").Stdout; farShakes(now) != farShakes(handshakes) {
+		t.Errorf("a new handshake: %q, then %q", farShakes(handshakes), farShakes(now))
+	}
+	if now := p.near.Must("wg", "show", "wg0", "listen-port").Stdout; now != port {
+		t.Errorf("the port was %s and is %s", port, now)
+	}
+}
+
+// lostPings are the numbers below the highest answered that have no answer.
+func lostPings(text string) (missing []int, answers int) {
+	seen := map[int]bool{}
+	top := 0
+	for _, m := range regexp.MustCompile(`icmp_seq=(\d+) ttl=`).FindAllStringSubmatch(text, -1) {
+		n, _ := strconv.Atoi(m[1])
+		seen[n] = true
+		top = max(top, n)
+	}
+	for n := 1; n <= top; n++ {
+		if !seen[n] {
+			missing = append(missing, n)
+		}
+	}
+	return missing, len(seen)
+}
+
+// What "wg syncconf" does to a tunnel, reload does not: the mark that was
+// chosen and the port stay, and so does the place that a peer has roamed to.
+func TestReloadDoesNoHarm(t *testing.T) {
+	t.Parallel()
+	p := newPair(t)
+	p.write(p.file("", ", 0.0.0.0/0"))
+	wgctlOK(p.near, "up", "wg0")
+	p.near.MustPing("10.8.0.1")
+	before := whole(p.near, "wg0")
+
+	// far moves to another address and port, and near learns it.
+	p.far.Sh("ip address delete 192.0.2.1/24 dev eth0; ip address add 192.0.2.7/24 dev eth0; wg set wg0 listen-port 51999")
+	p.far.MustPing("10.8.0.2")
+	roamed := whole(p.near, "wg0").Peers[0].Endpoint
+	if roamed == before.Peers[0].Endpoint {
+		t.Fatalf("far has not moved from %s", roamed)
+	}
+	p.write(p.file("MTU = 1350", ", 0.0.0.0/0, 10.9.0.0/16"))
+	wgctlOK(p.near, "reload", "wg0")
+	after := whole(p.near, "wg0")
+	if after.FwMark != before.FwMark || after.FwMark == 0 || after.ListenPort != before.ListenPort {
+		t.Errorf("mark %#x and port %d became %#x and %d", before.FwMark, before.ListenPort, after.FwMark, after.ListenPort)
+	}
+	if got := after.Peers[0].Endpoint; got != roamed {
+		t.Errorf("the peer was at %s and is at %s", roamed, got)
+	}
+	p.near.MustPing("10.8.0.1")
+
+	// The control: wg does all three.
+	p.near.Sh(Bin(t) + " strip wg0 > /tmp/stripped; wg syncconf wg0 /tmp/stripped")
+	if s := statuses(p.near)["wg0"]; s.FwMark == before.FwMark || s.ListenPort == before.ListenPort || s.Peers[0].Endpoint == roamed {
+		t.Errorf("syncconf no longer does harm, and this test tells nothing: %+v", s)
+	}
+	// Which is drift where the file or the choice says otherwise, and reload
+	// mends it.
+	wgctlOK(p.near, "reload", "wg0")
+	if s := whole(p.near, "wg0"); s.FwMark != before.FwMark {
+		t.Errorf("reload doesn't mend the mark: %+v", s)
+	}
+}
+
+// A file that was cut short anywhere is either still a file, and then a reload
+// that would take most peers away asks first, or it changes nothing.
+func TestReloadOfTruncatedFile(t *testing.T) {
+	t.Parallel()
+	Need(t, "wg")
+	Only(t, Userspace) // what a file says does not depend on the backend
+	h := newTunnelHost(t, "h")
+	file := interfaceSection(newKeyPair(t), "Address = 10.8.0.1/24", "ListenPort = 51820")
+	for i := range 10 {
+		file += peerSection(newKeyPair(t), fmt.Sprintf("AllowedIPs = 10.8.0.%d/32", i+10))
+	}
+	h.WriteFile(configOf("wg0"), file)
+	wgctlOK(h, "up", "wg0")
+	whole := looks(h)
+	asked, shorter, refused := 0, 0, 0
+	for n := range len(file) {
+		h.WriteFile(configOf("wg0"), file[:n])
+		out := h.Wgctl("reload", "wg0")
+		peers := strings.Count(h.Must("wg", "show", "wg0", "peers").Stdout, "\n")
+		switch {
+		case out.Code == 0 && peers < 5:
+			t.Fatalf("cut at %d: %d peers are left: %v", n, peers, out)
+		case out.Code == 0:
+			shorter++
+			h.WriteFile(configOf("wg0"), file)
+			wgctlOK(h, "reload", "wg0")
+			continue
+		case out.Code != 1:
+			t.Fatalf("cut at %d: %v", n, out)
+		case strings.Contains(out.Stderr, "hint: --yes says that this is meant"):
+			asked++
+		default:
+			refused++
+		}
+		if peers != 10 {
+			t.Fatalf("cut at %d: %d peers: %v", n, peers, out)
+		}
+	}
+	h.WriteFile(configOf("wg0"), file)
+	wgctlOK(h, "reload", "wg0")
+	if now := looks(h); now != whole {
+		t.Errorf("in the end:\n%s", Diff(whole, now))
+	}
+	t.Logf("of %d cuts %d were no file, %d asked first, %d took away a few peers", len(file), refused, asked, shorter)
+	if asked == 0 || shorter == 0 || refused == 0 {
+		t.Error("not every kind of cut was met")
+	}
+	for _, bad := range []string{"rm " + configOf("wg0"), "mkdir " + configOf("wg0"), "rmdir " + configOf("wg0") + "; : > " + configOf("wg0")} {
+		h.Sh(bad)
+		if out := wgctlFails(h, 1, "reload", "wg0"); len(errorLines(out)) != 1 {
+			t.Errorf("%s: %v", bad, out)
+		}
+		if now := looks(h); now != whole {
+			t.Errorf("%s:\n%s", bad, Diff(whole, now))
+		}
+	}
+}
+
+// The peer that a session comes through is not cut off unasked, sudo or not.
+func TestReloadOfOwnSession(t *testing.T) {
+	t.Parallel()
+	p := newPair(t)
+	other := peerSection(newKeyPair(t), "AllowedIPs = 10.8.1.0/24")
+	p.write(p.file("", "", other, other))
+	wgctlOK(p.near, "up", "wg0")
+	p.write(strings.Replace(p.file("", "", other), "10.8.0.1/32", "10.8.0.9/32", 1))
+	session := "SSH_CONNECTION='10.8.0.1 50000 10.8.0.2 22' "
+	for _, command := range []string{session + Bin(t) + " reload wg0", session + "sh -c 'env -i " + Bin(t) + " reload wg0; exit $?'"} {
+		out := p.near.Run("sh", "-c", command)
+		if out.Code != 1 || !strings.Contains(out.Stderr, "would cut this session off, which comes through peer "+p.farKey.public) {
+			t.Errorf("%v", out)
+		}
+	}
+	wgctlOK(p.near, "reload", "wg0")
+}
+
+// A reload of which any call fails leaves the tunnel as it was, still carrying
+// traffic; and the same reload then succeeds.
+func TestReloadWithFailingCalls(t *testing.T) {
+	t.Parallel()
+	p := newPair(t)
+	files := p.dozen(t)
+	from, to := files[6], files[8]
+	p.write(from)
+	wgctlOK(p.near, "up", "wg0")
+	p.near.MustPing("10.8.0.1")
+	before := looks(p.near)
+	p.write(to)
+	plain := p.near.Inject(Fault{Kind: FaultError}, "reload", "wg0")
+	if plain.Code != 0 || plain.Calls == 0 {
+		t.Fatalf("without a fault: %v", plain)
+	}
+	after := looks(p.near)
+	p.write(from)
+	wgctlOK(p.near, "reload", "wg0")
+	handshake := p.near.Must("wg", "show", "wg0", "latest-handshakes").Stdout
+	codes := map[int]int{}
+	for _, at := range (sweep{runs: rounds(60, 3)}).points(t, plain.Calls) {
+		p.write(to)
+		i := p.near.Inject(Fault{FaultError, at}, "reload", "wg0")
+		codes[i.Code]++
+		want := before
+		if i.Code == 0 {
+			want = after
+		}
+		got := looks(p.near)
+		switch {
+		case i.Code > 1:
+			t.Fatalf("call %d, %s: %v", at, i.Hit, i)
+		case i.Code == 1 && len(errorLines(i.Output)) != 1:
+			t.Errorf("call %d, %s: not one line of error: %v", at, i.Hit, i)
+		case got != want:
+			t.Fatalf("call %d, %s: %v\n%s", at, i.Hit, i, Diff(want, got))
+		}
+		p.write(from)
+		if i.Code == 0 {
+			wgctlOK(p.near, "reload", "wg0")
+		} else if out := wgctlOK(p.near, "reload", "wg0"); len(steps(out.Stderr)) > 0 {
+			t.Errorf("call %d, %s: after the failed reload the tunnel isn't as its file says: %v", at, i.Hit, out)
+		}
+	}
+	p.near.MustPing("10.8.0.1")
+	if now := p.near.Must("wg", "show", "wg0", "latest-handshakes").Stdout; !strings.Contains(now, firstLine(handshake, p.farKey.public)) {
+		t.Errorf("the session was dropped: %q, then %q", handshake, now)
+	}
+	t.Logf("about %d calls; exit codes and how often: %v", plain.Calls, codes)
+}
+
+// firstLine is the line of a text that starts with a word.
+func firstLine(text, word string) string {
+	for line := range strings.Lines(text) {
+		if strings.HasPrefix(line, word) {
+			return line
+		}
+	}
+	return "no line starts with " + word
+}
+
+// Apply is up for what isn't up and reload for what is, as often as one likes;
+// so are several tunnels at once, each whole or not at all by itself.
+func TestApplySeveral(t *testing.T) {
+	t.Parallel()
+	Need(t, "wg")
+	h := newTunnelHost(t, "h")
+	before := h.Snapshot()
+	var names []string
+	for n := range rounds(8, 3) {
+		name := fmt.Sprintf("wg%d", n)
+		names = append(names, name)
+		h.WriteFile(configOf(name), fullTunnel(t, n))
+	}
+	wgctlOK(h, "apply", "wg1")
+	out := wgctlOK(h, append([]string{"apply"}, names...)...)
+	marks := map[int]bool{}
+	for _, name := range names {
+		marks[whole(h, name).FwMark] = true
+		if n := strings.Count(out.Stderr, "[#] "+name+": "); (n == 0) != (name == "wg1") {
+			t.Errorf("%s has %d steps: %v", name, n, out)
+		}
+	}
+	if len(marks) != len(names) {
+		t.Errorf("tunnels share marks: %v", marks)
+	}
+	for _, verb := range []string{"apply", "reload", "up"} {
+		if out := wgctlOK(h, verb, "--all"); len(steps(out.Stderr)) > 0 {
+			t.Errorf("a second time: %v", out)
+		}
+	}
+	// One that fails doesn't stop the others.
+	h.WriteFile(configOf("wg0"), "[Interface]\nAddress = nonsense\n")
+	h.WriteFile(configOf("wg2"), strings.Replace(h.ReadFile(configOf("wg2")), "[Peer]", "MTU = 1333\n[Peer]", 1))
+	out = wgctlFails(h, 1, "reload", "--all")
+	if !slices.Equal(errorLines(out), []string{"/etc/wireguard/wg0.conf:2: Interface: Address: not an address"}) && len(errorLines(out)) != 1 {
+		t.Errorf("%v", out)
+	}
+	if s := whole(h, "wg2"); s.MTU != 1333 {
+		t.Errorf("wg2 was not reloaded: %+v", s)
+	}
+	wgctlOK(h, "down", "--all")
+	h.Sh("rm -f /etc/wireguard/*.conf")
+	h.Unchanged(before)
+}
+
+// plan tells by its exit code whether there is something to do, and sums it up.
+func TestPlanCheck(t *testing.T) {
+	t.Parallel()
+	Need(t, "wg")
+	h := newTunnelHost(t, "h")
+	key := newKeyPair(t)
+	file := interfaceSection(key, "Address = 10.8.0.1/24") + peerSection(newKeyPair(t), "AllowedIPs = 10.8.0.2/32")
+	h.WriteFile(configOf("wg0"), file)
+	if out := wgctlFails(h, 4, "plan", "--check", "wg0"); !strings.HasSuffix(out.Stdout, "up wg0: 3 to add, 2 to change, 0 to remove\n") {
+		t.Errorf("%v", out)
+	}
+	wgctlOK(h, "up", "wg0")
+	if out := wgctlOK(h, "plan", "--check", "wg0"); out.Stdout != "reload wg0: nothing to change\n" {
+		t.Errorf("%v", out)
+	}
+	h.WriteFile(configOf("wg0"), strings.Replace(file, "10.8.0.2/32", "10.8.0.2/32, 10.9.0.0/16", 1)+peerSection(newKeyPair(t), "AllowedIPs = 10.8.0.3/32"))
+	before := looks(h)
+	if out := wgctlFails(h, 4, "plan", "reload", "--check", "wg0"); !strings.HasSuffix(out.Stdout, "reload wg0: 2 to add, 1 to change, 0 to remove\n") {
+		t.Errorf("%v", out)
+	}
+	if now := looks(h); now != before {
+		t.Errorf("a plan changed something:\n%s", Diff(before, now))
+	}
+}

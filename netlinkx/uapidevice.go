@@ -3,10 +3,8 @@
 package netlinkx
 
 import (
-	"bytes"
 	"context"
 	"errors"
-	"fmt"
 
 	"golang.org/x/sys/unix"
 )
@@ -31,8 +29,10 @@ func (u uapiDevice) configure(ctx context.Context, c DeviceChange) error {
 			return ErrTooManyPeers
 		}
 	}
-	for _, cfg := range chunks(c, uapiPeers, uapiIPs) {
-		err := uapiSet(ctx, u.path, cfg)
+	var request []byte
+	for part := range parts(c, uapiPeers, uapiIPs) {
+		request = appendRequest(request[:0], part)
+		err := u.set(ctx, request)
 		if errors.Is(err, unix.EINVAL) { // said of bad values as well, but those aren't sent
 			if d, gerr := get(); gerr == nil && len(d.Peers) >= maxUAPIPeers {
 				return ErrTooManyPeers
@@ -66,11 +66,9 @@ func peersAfter(d Device, c DeviceChange) int {
 
 // remove asks the device to remove allowed IPs by the flag.
 func (u uapiDevice) remove(ctx context.Context, r removal) error {
-	var b bytes.Buffer
-	fmt.Fprintf(&b, "set=1\npublic_key=%x\nupdate_only=true\n", r.peer[:])
-	for _, p := range r.prefixes {
-		fmt.Fprintf(&b, "allowed_ip=-%s\n", p)
-	}
-	b.WriteString("\n")
-	return uapiDo(ctx, u.path, b.Bytes(), func(string, string) error { return nil })
+	return u.set(ctx, appendRequest(nil, r.change()))
+}
+
+func (u uapiDevice) set(ctx context.Context, request []byte) error {
+	return uapiDo(ctx, u.path, request, func([]byte, []byte) error { return nil })
 }

@@ -13,8 +13,13 @@ import (
 // device more peers than it can have.
 var ErrTooManyPeers = errors.New("the embedded device takes 65,536 peers at the most; the kernel's takes 1,048,576")
 
-// maxUAPIPeers is device.MaxPeers of wireguard-go.
-const maxUAPIPeers = 1 << 16
+// maxUAPIPeers is device.MaxPeers of wireguard-go. A change of so many peers
+// that it may well be too much is worth a look at those that there are, which
+// takes as long as adding as many, not to fail in its middle.
+const (
+	maxUAPIPeers  = 1 << 16
+	worthCounting = maxUAPIPeers / 4
+)
 
 // A uapiDevice is a device by its socket.
 type uapiDevice struct{ path, name string }
@@ -22,9 +27,7 @@ type uapiDevice struct{ path, name string }
 // configure changes the device, but for RemoveAllowedIPs.
 func (u uapiDevice) configure(ctx context.Context, c DeviceChange) error {
 	get := func() (Device, error) { return uapiGet(ctx, u.path, u.name) }
-	// A change of many peers is worth a look at those that there are, not to
-	// fail in its middle.
-	if len(c.Peers) > uapiPeers && !(c.ReplacePeers && len(c.Peers) <= maxUAPIPeers) {
+	if len(c.Peers) > worthCounting && !(c.ReplacePeers && len(c.Peers) <= maxUAPIPeers) {
 		if d, err := get(); err == nil && peersAfter(d, c) > maxUAPIPeers {
 			return ErrTooManyPeers
 		}

@@ -7,6 +7,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"iter"
 	"sync"
 
 	"golang.org/x/sys/unix"
@@ -33,13 +34,22 @@ type batchSocket struct {
 	out, in  []byte
 }
 
-// batchSocket opens a socket of the protocol in k's namespace, on first use.
+// batchSocket returns k's socket of the protocol, opened on first use.
 func (k *Kernel) batchSocket(protocol int) (*batchSocket, error) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	if s := k.batches[protocol]; s != nil {
 		return s, nil
 	}
+	s, err := k.newBatchSocket(protocol)
+	if err == nil {
+		k.batches[protocol] = s
+	}
+	return s, err
+}
+
+// newBatchSocket opens a socket of the protocol in k's namespace.
+func (k *Kernel) newBatchSocket(protocol int) (*batchSocket, error) {
 	s := &batchSocket{in: make([]byte, 32<<10)}
 	err := k.inside(func() (err error) {
 		s.fd, err = unix.Socket(unix.AF_NETLINK, unix.SOCK_RAW|unix.SOCK_CLOEXEC, protocol)
@@ -52,7 +62,6 @@ func (k *Kernel) batchSocket(protocol int) (*batchSocket, error) {
 	if err := unix.SetsockoptInt(s.fd, unix.SOL_NETLINK, unix.NETLINK_CAP_ACK, 1); err != nil {
 		return nil, errors.Join(fmt.Errorf("setting up a netlink socket: %w", err), unix.Close(s.fd))
 	}
-	k.batches[protocol] = s
 	return s, nil
 }
 
@@ -139,26 +148,92 @@ func (b *batch) answers() (answered int, err error) {
 		if err != nil {
 			return answered, err
 		}
-		for in := b.in[:n]; len(in) >= unix.SizeofNlMsghdr+4; {
-			size := int(binary.NativeEndian.Uint32(in))
-			if size < unix.SizeofNlMsghdr+4 || size > len(in) {
-				return answered, unix.EBADMSG
-			}
-			kind, sequence := binary.NativeEndian.Uint16(in[4:]), binary.NativeEndian.Uint32(in[8:])
-			errno := -int32(binary.NativeEndian.Uint32(in[unix.SizeofNlMsghdr:]))
-			in = in[min(nlAlign(size), len(in)):]
-			i := int(int32(sequence - b.first))
-			if kind != unix.NLMSG_ERROR || i < b.sent || i >= b.sent+b.pending {
+		for h, body := range messages(b.in[:n]) {
+			i := int(int32(h.sequence - b.first))
+			if h.kind != unix.NLMSG_ERROR || i < b.sent || i >= b.sent+b.pending {
 				continue // of a batch whose answers weren't read to their end
 			}
-			if errno != 0 {
-				b.refused(i, unix.Errno(errno))
+			if err := errnoIn(body); err != nil {
+				b.refused(i, err)
 			}
 			if answered = i - b.sent + 1; answered == b.pending {
 				return answered, nil
 			}
 		}
 	}
+}
+
+// dump sends one request for a list and hands the body of each message of the
+// answer to message. An interrupted dump is unix.EINTR, at its end. After an
+// error the socket is good for nothing.
+func (s *batchSocket) dump(kind uint16, request func([]byte) []byte, message func([]byte) error) error {
+	b := s.batch(context.Background(), nil)
+	defer s.mu.Unlock()
+	b.begin(kind, unix.NLM_F_DUMP)
+	b.buf = request(b.buf)
+	binary.NativeEndian.PutUint32(b.buf, uint32(len(b.buf)))
+	if err := s.send(b.buf); err != nil {
+		return err
+	}
+	interrupted := false
+	for {
+		n, err := s.receive()
+		if err != nil {
+			return err
+		}
+		for h, body := range messages(s.in[:n]) {
+			interrupted = interrupted || h.flags&unix.NLM_F_DUMP_INTR != 0
+			switch {
+			case h.kind == unix.NLMSG_ERROR || h.kind == unix.NLMSG_DONE:
+				err := errnoIn(body)
+				if err == nil && interrupted {
+					err = unix.EINTR
+				}
+				return err
+			case h.kind >= nlmsgMinType:
+				if err := message(body); err != nil {
+					return err
+				}
+			}
+		}
+	}
+}
+
+const nlmsgMinType = 0x10 // NLMSG_MIN_TYPE: below it is what netlink says of itself
+
+// A header is what matters of a struct nlmsghdr.
+type header struct {
+	kind, flags uint16
+	sequence    uint32
+}
+
+// messages returns the messages of a datagram, with their bodies.
+func messages(in []byte) iter.Seq2[header, []byte] {
+	return func(yield func(header, []byte) bool) {
+		for len(in) >= unix.SizeofNlMsghdr {
+			size := int(binary.NativeEndian.Uint32(in))
+			if size < unix.SizeofNlMsghdr || size > len(in) {
+				return
+			}
+			h := header{binary.NativeEndian.Uint16(in[4:]), binary.NativeEndian.Uint16(in[6:]), binary.NativeEndian.Uint32(in[8:])}
+			if !yield(h, in[unix.SizeofNlMsghdr:size]) {
+				return
+			}
+			in = in[min(nlAlign(size), len(in)):]
+		}
+	}
+}
+
+// errnoIn reads the body of a refusal, an acknowledgement or the end of a
+// list: a negative errno or 0.
+func errnoIn(body []byte) error {
+	if len(body) < 4 {
+		return nil
+	}
+	if n := int32(binary.NativeEndian.Uint32(body)); n != 0 {
+		return unix.Errno(-n)
+	}
+	return nil
 }
 
 // send sends one datagram.
@@ -184,36 +259,4 @@ func (s *batchSocket) receive() (int, error) {
 			return n, err
 		}
 	}
-}
-
-func nlAlign(n int) int { return (n + unix.NLMSG_ALIGNTO - 1) &^ (unix.NLMSG_ALIGNTO - 1) }
-
-// appendAttribute appends a netlink attribute.
-func appendAttribute(b []byte, kind uint16, value ...byte) []byte {
-	b = binary.NativeEndian.AppendUint16(b, uint16(unix.SizeofNlAttr+len(value)))
-	b = binary.NativeEndian.AppendUint16(b, kind)
-	b = append(b, value...)
-	return append(b, make([]byte, nlAlign(len(value))-len(value))...)
-}
-
-func appendUint32(b []byte, kind uint16, value uint32) []byte {
-	var v [4]byte
-	binary.NativeEndian.PutUint32(v[:], value)
-	return appendAttribute(b, kind, v[:]...)
-}
-
-func appendUint16(b []byte, kind, value uint16) []byte {
-	var v [2]byte
-	binary.NativeEndian.PutUint16(v[:], value)
-	return appendAttribute(b, kind, v[:]...)
-}
-
-// openNested starts an attribute that holds attributes; closeNested, given
-// what this returned, ends it.
-func openNested(b []byte, kind uint16) (out []byte, start int) {
-	return appendAttribute(b, kind|unix.NLA_F_NESTED), len(b)
-}
-
-func closeNested(b []byte, start int) {
-	binary.NativeEndian.PutUint16(b[start:], uint16(len(b)-start))
 }

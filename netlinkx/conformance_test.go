@@ -3,7 +3,6 @@
 package netlinkx
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"maps"
@@ -16,8 +15,6 @@ import (
 	"testing"
 
 	"golang.org/x/sys/unix"
-
-	"github.com/wgctl/wgctl/routes"
 )
 
 // The table proves the fake: each sequence runs on it and in a real network
@@ -500,14 +497,4 @@ func perform(t *testing.T, w world, line string) (string, error) {
 		t.Fatalf("no such command: %s", line)
 	}
 	return "", nil
-}
-
-// ownerOf hides the errno where the table doesn't exist: that is the kernel's
-// own affair, and differs between its versions.
-func ownerOf(ctx context.Context, w world, r routes.Route) (string, error) {
-	link, err := w.RouteOwner(ctx, r)
-	if tables, terr := w.TablesInUse(ctx); terr == nil && !tables[r.Table] && errors.Is(err, os.ErrNotExist) {
-		return "", os.ErrNotExist
-	}
-	return link, err
 }

@@ -4,12 +4,10 @@ package netlinkx
 
 import (
 	"context"
-	"net"
+	"iter"
 	"slices"
-	"time"
 
 	"golang.org/x/sys/unix"
-	"golang.zx2c4.com/wireguard/wgctrl/wgtypes"
 )
 
 // Device returns the WireGuard device behind the link: the kernel's, or for
@@ -68,90 +66,60 @@ func (k *Kernel) DeviceNames(ctx context.Context) ([]string, error) {
 	return out, ctx.Err()
 }
 
-// Limits of one message. The kernel's: wgctrl falls back to one message a peer
-// above them. The UAPI's: a process shouldn't hold the device's lock for long.
+// Limits of one message, as wg has them for the kernel's, which holds the lock
+// of all links for that long. For a process it is its device's lock.
 const (
 	kernelPeers, kernelIPs = 32, 256
 	uapiPeers, uapiIPs     = 1024, 8192
 )
 
-// chunks cuts a change into configurations of at most so many peers and
-// allowed IPs, in order, the device's own fields in one before the peers. Of a
-// peer with more allowed IPs than that, the first part says all, and those
-// after it only add to a peer that must exist.
-func chunks(c DeviceChange, peers, ips int) []wgtypes.Config {
-	var out []wgtypes.Config
-	if c.PrivateKey != nil || c.ListenPort != nil || c.FwMark != nil || c.ReplacePeers {
-		out = append(out, deviceConfig(c))
-	}
-	var chunk wgtypes.Config
-	room := ips
-	flush := func() {
-		if len(chunk.Peers) > 0 {
-			out = append(out, chunk)
+// parts cuts a change into changes of at most so many peers and allowed IPs,
+// in order, the device's own fields in one before the peers. Of a peer with
+// more allowed IPs than that, the first part says all, and those after it only
+// add to a peer that must exist. A part is good until the next.
+func parts(c DeviceChange, peers, ips int) iter.Seq[DeviceChange] {
+	return func(yield func(DeviceChange) bool) {
+		if own := (DeviceChange{c.PrivateKey, c.ListenPort, c.FwMark, c.ReplacePeers, nil}); !own.empty() && !yield(own) {
+			return
 		}
-		chunk, room = wgtypes.Config{}, ips
-	}
-	for _, p := range c.Peers {
-		cfg := peerConfig(p)
-		rest := cfg.AllowedIPs
-		for first := true; first || len(rest) > 0; first = false {
-			if len(chunk.Peers) == peers || room == 0 || first && len(rest) > room && len(rest) <= ips {
-				flush()
-			}
-			n := min(len(rest), room)
-			part := wgtypes.PeerConfig{PublicKey: cfg.PublicKey, UpdateOnly: true}
-			if first {
-				part = cfg
-			}
-			part.AllowedIPs, rest = rest[:n:n], rest[n:]
-			chunk.Peers = append(chunk.Peers, part)
-			room -= n
+		chunk := make([]PeerChange, 0, min(peers, len(c.Peers)))
+		room := ips
+		flush := func() bool {
+			ok := len(chunk) == 0 || yield(DeviceChange{Peers: chunk})
+			chunk, room = chunk[:0], ips
+			return ok
 		}
+		for i := range c.Peers {
+			p := &c.Peers[i]
+			rest := p.AllowedIPs
+			if p.Remove {
+				rest = nil
+			}
+			for first := true; first || len(rest) > 0; first = false {
+				full := len(chunk) == peers || room == 0 || first && len(rest) > room && len(rest) <= ips
+				if full && !flush() {
+					return
+				}
+				n := min(len(rest), room)
+				part := PeerChange{PublicKey: p.PublicKey, UpdateOnly: true}
+				switch {
+				case p.Remove:
+					part = PeerChange{PublicKey: p.PublicKey, Remove: true, UpdateOnly: p.UpdateOnly}
+				case first:
+					part = *p
+				}
+				part.AllowedIPs, rest = rest[:n:n], rest[n:]
+				chunk = append(chunk, part)
+				room -= n
+			}
+		}
+		flush()
 	}
-	flush()
-	return out
 }
 
-func deviceConfig(c DeviceChange) wgtypes.Config {
-	out := wgtypes.Config{ReplacePeers: c.ReplacePeers}
-	if c.PrivateKey != nil {
-		key := wgtypes.Key(*c.PrivateKey)
-		out.PrivateKey = &key
-	}
-	if c.ListenPort != nil {
-		port := int(*c.ListenPort)
-		out.ListenPort = &port
-	}
-	if c.FwMark != nil {
-		mark := int(*c.FwMark)
-		out.FirewallMark = &mark
-	}
-	return out
-}
-
-func peerConfig(p PeerChange) wgtypes.PeerConfig {
-	out := wgtypes.PeerConfig{PublicKey: wgtypes.Key(p.PublicKey), Remove: p.Remove, UpdateOnly: p.UpdateOnly}
-	if p.Remove {
-		return out
-	}
-	out.ReplaceAllowedIPs = p.ReplaceAllowedIPs
-	if p.PresharedKey != nil {
-		key := wgtypes.Key(*p.PresharedKey)
-		out.PresharedKey = &key
-	}
-	if p.Endpoint.IsValid() {
-		out.Endpoint = net.UDPAddrFromAddrPort(p.Endpoint)
-	}
-	if p.PersistentKeepalive != nil {
-		d := time.Duration(*p.PersistentKeepalive) * time.Second
-		out.PersistentKeepaliveInterval = &d
-	}
-	out.AllowedIPs = make([]net.IPNet, len(p.AllowedIPs))
-	for i, a := range p.AllowedIPs {
-		out.AllowedIPs[i] = *ipNetOf(a)
-	}
-	return out
+// empty reports whether nothing changes.
+func (c *DeviceChange) empty() bool {
+	return c.PrivateKey == nil && c.ListenPort == nil && c.FwMark == nil && !c.ReplacePeers && len(c.Peers) == 0
 }
 
 // errnoOf turns the number of a UAPI reply ("errno=-98") into an errno.

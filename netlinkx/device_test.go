@@ -19,7 +19,6 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
-	"golang.zx2c4.com/wireguard/wgctrl/wgtypes"
 )
 
 // manyPeers returns a change with peers of so many allowed IPs each.
@@ -41,7 +40,7 @@ func manyPeers(counts ...int) DeviceChange {
 	return c
 }
 
-func TestChunks(t *testing.T) {
+func TestParts(t *testing.T) {
 	port, mark, key := uint16(5), uint32(7), Secret{3}
 	device := DeviceChange{PrivateKey: &key, ListenPort: &port, FwMark: &mark}
 	for _, c := range []struct {
@@ -61,10 +60,9 @@ func TestChunks(t *testing.T) {
 		{"split where it stands", manyPeers(3, 12), "0:3 1:7 | 1+5"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			got := chunks(c.change, 4, 10)
 			var said []string
-			for _, cfg := range got {
-				said = append(said, sayChunk(t, c.change, cfg))
+			for cfg := range parts(c.change, 4, 10) {
+				said = append(said, sayPart(t, c.change, cfg))
 			}
 			if s := strings.Join(said, " | "); s != c.want {
 				t.Errorf("got  %s\nwant %s", s, c.want)
@@ -73,19 +71,19 @@ func TestChunks(t *testing.T) {
 	}
 }
 
-// sayChunk says what a chunk holds, and checks that the first part of a peer
+// sayPart says what a chunk holds, and checks that the first part of a peer
 // says all, and those after it only add.
-func sayChunk(t *testing.T, c DeviceChange, cfg wgtypes.Config) string {
+func sayPart(t *testing.T, c DeviceChange, cfg DeviceChange) string {
 	t.Helper()
 	if cfg.ReplacePeers {
 		t.Error("a chunk replaces all peers")
 	}
 	var words []string
-	if cfg.PrivateKey != nil || cfg.ListenPort != nil || cfg.FirewallMark != nil {
+	if cfg.PrivateKey != nil || cfg.ListenPort != nil || cfg.FwMark != nil {
 		words = append(words, "device")
 	}
 	for _, p := range cfg.Peers {
-		i := slices.IndexFunc(c.Peers, func(q PeerChange) bool { return q.PublicKey == Key(p.PublicKey) })
+		i := slices.IndexFunc(c.Peers, func(q PeerChange) bool { return q.PublicKey == p.PublicKey })
 		first := p.PresharedKey != nil
 		if first != p.ReplaceAllowedIPs || first == p.UpdateOnly {
 			t.Errorf("peer %d: psk %v, replace %v, update only %v", i, first, p.ReplaceAllowedIPs, p.UpdateOnly)
@@ -95,7 +93,7 @@ func sayChunk(t *testing.T, c DeviceChange, cfg wgtypes.Config) string {
 	return strings.Join(words, " ")
 }
 
-func TestChunksLoseNothing(t *testing.T) {
+func TestPartsLoseNothing(t *testing.T) {
 	c := manyPeers(1, 300, 0, 257, 256, 31, 0, 5, 1000)
 	for range 100 {
 		c.Peers = append(c.Peers, manyPeers(2).Peers...)
@@ -106,7 +104,7 @@ func TestChunksLoseNothing(t *testing.T) {
 			want = append(want, a.String())
 		}
 	}
-	for _, cfg := range chunks(c, kernelPeers, kernelIPs) {
+	for cfg := range parts(c, kernelPeers, kernelIPs) {
 		ips := 0
 		for _, p := range cfg.Peers {
 			ips += len(p.AllowedIPs)
@@ -126,8 +124,9 @@ func TestChunksLoseNothing(t *testing.T) {
 func TestRemovedPeersCarryNothing(t *testing.T) {
 	c := manyPeers(300)
 	c.Peers[0].Remove = true
-	got := chunks(c, kernelPeers, kernelIPs)
-	if len(got) != 1 || len(got[0].Peers) != 1 || !got[0].Peers[0].Remove || len(got[0].Peers[0].AllowedIPs) != 0 {
+	c.Peers[0].Endpoint = netip.MustParseAddrPort("192.0.2.1:1")
+	got := slices.Collect(parts(c, kernelPeers, kernelIPs))
+	if len(got) != 1 || len(got[0].Peers) != 1 || got[0].Peers[0].Endpoint.IsValid() || got[0].Peers[0].PresharedKey != nil || !got[0].Peers[0].Remove || len(got[0].Peers[0].AllowedIPs) != 0 {
 		t.Errorf("got %+v", got)
 	}
 }
@@ -140,9 +139,9 @@ func TestUAPIRequest(t *testing.T) {
 		Endpoint: netip.MustParseAddrPort("[fe80::1%eth0]:5"), PersistentKeepalive: &keepalive,
 		AllowedIPs: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("::ffff:10.0.0.0/104")},
 	}, {PublicKey: Key{2}, Remove: true}}}
-	var got bytes.Buffer
-	for _, cfg := range chunks(c, uapiPeers, uapiIPs) {
-		got.Write(uapiRequest(cfg))
+	var got []byte
+	for part := range parts(c, uapiPeers, uapiIPs) {
+		got = appendRequest(got, part)
 	}
 	want := "set=1\nprivate_key=" + strings.Repeat("0", 64) + "\nlisten_port=51820\n\n" +
 		"set=1\npublic_key=01" + strings.Repeat("0", 62) + "\nupdate_only=true\n" +
@@ -150,8 +149,8 @@ func TestUAPIRequest(t *testing.T) {
 		"endpoint=[fe80::1%eth0]:5\npersistent_keepalive_interval=25\nreplace_allowed_ips=true\n" +
 		"allowed_ip=10.0.0.0/8\nallowed_ip=::ffff:10.0.0.0/104\n" +
 		"public_key=02" + strings.Repeat("0", 62) + "\nremove=true\n\n"
-	if got.String() != want {
-		t.Errorf("got\n%s\nwant\n%s", got.String(), want)
+	if string(got) != want {
+		t.Errorf("got\n%s\nwant\n%s", got, want)
 	}
 }
 
@@ -360,18 +359,4 @@ func TestEndpointWithZone(t *testing.T) {
 		}
 	}
 	t.Logf("backend %s", d.Backend)
-}
-
-func TestSockaddr(t *testing.T) {
-	a := netip.MustParseAddrPort("[fe80::1%7]:51820")
-	if got := endpointOf(sockaddr6(a, 7)); got != a {
-		t.Errorf("got %v", got)
-	}
-	v4 := []byte{unix.AF_INET, 0, 0xca, 0x6c, 192, 0, 2, 1, 0, 0, 0, 0, 0, 0, 0, 0}
-	if got := endpointOf(v4); got != netip.MustParseAddrPort("192.0.2.1:51820") {
-		t.Errorf("got %v", got)
-	}
-	if got := endpointOf(v4[:7]); got.IsValid() {
-		t.Errorf("got %v from 7 bytes", got)
-	}
 }

@@ -134,7 +134,9 @@ func (k *Kernel) LinkClaim(ctx context.Context, name string, index int) error {
 
 // LinkDel removes the link, of whatever kind, if it carries our alias. It
 // removes by index what it has looked at: a link that took the name meanwhile
-// is safe.
+// is safe. A WireGuard link loses its peers first, in parts: with thousands of
+// them the kernel needs minutes, in which nobody else can change a link, an
+// address or a route if they go with the link.
 func (k *Kernel) LinkDel(ctx context.Context, name string) error {
 	l, err := k.Link(ctx, name)
 	if err != nil {
@@ -142,6 +144,10 @@ func (k *Kernel) LinkDel(ctx context.Context, name string) error {
 	}
 	if l.Alias != Alias {
 		return unix.EPERM
+	}
+	if l.Kind == kindWireGuard {
+		// Where that fails, they go with the link.
+		_ = k.removePeers(context.WithoutCancel(ctx), l)
 	}
 	req := k.request(unix.RTM_DELLINK, unix.NLM_F_ACK)
 	msg := nl.NewIfInfomsg(unix.AF_UNSPEC)

@@ -11,7 +11,6 @@ import (
 	"net/netip"
 	"slices"
 
-	"github.com/mdlayher/netlink"
 	"golang.org/x/sys/unix"
 )
 
@@ -78,6 +77,9 @@ func (h changer) apply(c DeviceChange) error {
 // untilAgain returns changes without their removals, the removals, and the
 // rest of the changes, from the first that names a peer with a removal again.
 func untilAgain(peers []PeerChange) (now []PeerChange, losses []removal, rest []PeerChange) {
+	if !slices.ContainsFunc(peers, func(p PeerChange) bool { return len(p.RemoveAllowedIPs) > 0 }) {
+		return peers, nil, nil
+	}
 	losing := make(map[Key]bool)
 	now = make([]PeerChange, 0, len(peers))
 	for i, p := range peers {
@@ -181,10 +183,10 @@ func (d *Device) owned(losses []removal) (out []removal) {
 
 // kernelRemove asks a device of the kernel to remove by the flag.
 func (k *Kernel) kernelRemove(ctx context.Context, name string, r removal) error {
-	return k.setDevice(ctx, name, r.encode)
+	return k.setPeers(ctx, name, func(yield func(DeviceChange) bool) { yield(r.change()) })
 }
 
-// encode writes what goes into the message, after the name of the device.
-func (r removal) encode(ae *netlink.AttributeEncoder) error {
-	return moreAllowedIPs{r.peer, r.prefixes, wgAllowedIPRemoveMe}.encode(ae)
+// change is the removal as a change by the flag.
+func (r removal) change() DeviceChange {
+	return DeviceChange{Peers: []PeerChange{{PublicKey: r.peer, UpdateOnly: true, RemoveAllowedIPs: r.prefixes}}}
 }

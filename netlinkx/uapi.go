@@ -13,11 +13,9 @@ import (
 	"net/netip"
 	"path/filepath"
 	"strconv"
-	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
-	"golang.zx2c4.com/wireguard/wgctrl/wgtypes"
 )
 
 // The configuration protocol of userspace devices is described at
@@ -54,7 +52,7 @@ func uapiAnswers(ctx context.Context, path string) bool {
 
 // uapiDo sends a request and hands the lines of the reply to line, up to the
 // empty line that ends it. "errno" is read here.
-func uapiDo(ctx context.Context, path string, request []byte, line func(key, value string) error) error {
+func uapiDo(ctx context.Context, path string, request []byte, line func(key, value []byte) error) error {
 	conn, err := uapiDial(ctx, path)
 	if err != nil {
 		return err
@@ -72,19 +70,19 @@ func uapiDo(ctx context.Context, path string, request []byte, line func(key, val
 	return err
 }
 
-func uapiTalk(conn net.Conn, request []byte, line func(key, value string) error) error {
+func uapiTalk(conn net.Conn, request []byte, line func(key, value []byte) error) error {
 	if _, err := conn.Write(request); err != nil {
 		return err
 	}
 	s := bufio.NewScanner(conn)
 	s.Buffer(make([]byte, 64<<10), bufio.MaxScanTokenSize)
 	for s.Scan() {
-		key, value, _ := strings.Cut(s.Text(), "=")
-		if key == "" {
+		key, value, _ := bytes.Cut(s.Bytes(), []byte{'='})
+		if len(key) == 0 {
 			return nil
 		}
-		if key == "errno" {
-			n, err := strconv.ParseInt(value, 10, 32)
+		if string(key) == "errno" {
+			n, err := strconv.ParseInt(string(value), 10, 32)
 			if err != nil {
 				return fmt.Errorf("reading the UAPI reply: errno isn't a number")
 			}
@@ -106,8 +104,8 @@ func uapiTalk(conn net.Conn, request []byte, line func(key, value string) error)
 
 func uapiGet(ctx context.Context, path, name string) (Device, error) {
 	d := Device{Name: name, Backend: BackendUserspace}
-	err := uapiDo(ctx, path, []byte("get=1\n\n"), func(key, value string) error {
-		if key == "public_key" {
+	err := uapiDo(ctx, path, []byte("get=1\n\n"), func(key, value []byte) error {
+		if string(key) == "public_key" {
 			d.Peers = append(d.Peers, Peer{})
 		}
 		if len(d.Peers) == 0 {
@@ -122,46 +120,46 @@ func uapiGet(ctx context.Context, path, name string) (Device, error) {
 	return d, nil
 }
 
-func (d *Device) uapiField(key, value string) (err error) {
-	switch key {
+func (d *Device) uapiField(key, value []byte) (err error) {
+	switch string(key) {
 	case "private_key":
 		err = hexKey(d.PrivateKey[:], value)
 	case "listen_port":
 		d.ListenPort, err = uint16Of(value)
 	case "fwmark":
 		var n uint64
-		n, err = strconv.ParseUint(value, 10, 32)
+		n, err = strconv.ParseUint(string(value), 10, 32)
 		d.FwMark = uint32(n)
 	}
 	return err
 }
 
-func (p *Peer) uapiField(key, value string) (err error) {
+func (p *Peer) uapiField(key, value []byte) (err error) {
 	var n int64
-	switch key {
+	switch string(key) {
 	case "public_key":
 		err = hexKey(p.PublicKey[:], value)
 	case "preshared_key":
 		err = hexKey(p.PresharedKey[:], value)
 	case "endpoint":
-		p.Endpoint, err = netip.ParseAddrPort(value)
+		p.Endpoint, err = netip.ParseAddrPort(string(value))
 	case "persistent_keepalive_interval":
 		p.PersistentKeepalive, err = uint16Of(value)
 	case "last_handshake_time_sec":
-		if n, err = strconv.ParseInt(value, 10, 64); n != 0 {
+		if n, err = strconv.ParseInt(string(value), 10, 64); n != 0 {
 			p.LatestHandshake = time.Unix(n, 0)
 		}
 	case "last_handshake_time_nsec":
-		if n, err = strconv.ParseInt(value, 10, 64); n != 0 {
+		if n, err = strconv.ParseInt(string(value), 10, 64); n != 0 {
 			p.LatestHandshake = time.Unix(p.handshakeSecond(), n)
 		}
 	case "rx_bytes":
-		p.ReceiveBytes, err = strconv.ParseInt(value, 10, 64)
+		p.ReceiveBytes, err = strconv.ParseInt(string(value), 10, 64)
 	case "tx_bytes":
-		p.TransmitBytes, err = strconv.ParseInt(value, 10, 64)
+		p.TransmitBytes, err = strconv.ParseInt(string(value), 10, 64)
 	case "allowed_ip":
 		var a netip.Prefix
-		a, err = netip.ParsePrefix(value)
+		a, err = netip.ParsePrefix(string(value))
 		p.AllowedIPs = append(p.AllowedIPs, a)
 	}
 	return err
@@ -174,74 +172,69 @@ func (p *Peer) handshakeSecond() int64 {
 	return p.LatestHandshake.Unix()
 }
 
-func hexKey(dst []byte, value string) error {
+func hexKey(dst, value []byte) error {
 	if len(value) != hex.EncodedLen(len(dst)) {
 		return hex.ErrLength
 	}
-	_, err := hex.Decode(dst, []byte(value))
+	_, err := hex.Decode(dst, value)
 	return err
 }
 
-func uint16Of(value string) (uint16, error) {
-	n, err := strconv.ParseUint(value, 10, 16)
+func uint16Of(value []byte) (uint16, error) {
+	n, err := strconv.ParseUint(string(value), 10, 16)
 	return uint16(n), err
 }
 
-func uapiSet(ctx context.Context, path string, c wgtypes.Config) error {
-	return uapiDo(ctx, path, uapiRequest(c), func(string, string) error { return nil })
-}
-
-// uapiRequest writes a set operation. The order of a peer's keys matters:
+// appendRequest appends a set operation. The order of a peer's keys matters:
 // those that say what to do with the peer come before those that do it.
-func uapiRequest(c wgtypes.Config) []byte {
-	var b bytes.Buffer
-	b.WriteString("set=1\n")
+func appendRequest(b []byte, c DeviceChange) []byte {
+	b = append(b, "set=1\n"...)
 	if c.PrivateKey != nil {
-		fmt.Fprintf(&b, "private_key=%x\n", c.PrivateKey[:])
+		b = append(hex.AppendEncode(append(b, "private_key="...), c.PrivateKey[:]), '\n')
 	}
 	if c.ListenPort != nil {
-		fmt.Fprintf(&b, "listen_port=%d\n", *c.ListenPort)
+		b = append(strconv.AppendUint(append(b, "listen_port="...), uint64(*c.ListenPort), 10), '\n')
 	}
-	if c.FirewallMark != nil {
-		fmt.Fprintf(&b, "fwmark=%d\n", uint32(*c.FirewallMark))
+	if c.FwMark != nil {
+		b = append(strconv.AppendUint(append(b, "fwmark="...), uint64(*c.FwMark), 10), '\n')
 	}
 	if c.ReplacePeers {
-		b.WriteString("replace_peers=true\n")
+		b = append(b, "replace_peers=true\n"...)
 	}
-	for _, p := range c.Peers {
-		uapiPeer(&b, p)
+	for i := range c.Peers {
+		b = appendPeer(b, &c.Peers[i])
 	}
-	b.WriteString("\n")
-	return b.Bytes()
+	return append(b, '\n')
 }
 
-// uapiPeer spares the formatter: there may be 100,000 peers.
-func uapiPeer(b *bytes.Buffer, p wgtypes.PeerConfig) {
-	out := append(hex.AppendEncode(append(b.AvailableBuffer(), "public_key="...), p.PublicKey[:]), '\n')
+// appendPeer spares the formatter: there may be 100,000 peers.
+func appendPeer(b []byte, p *PeerChange) []byte {
+	b = append(hex.AppendEncode(append(b, "public_key="...), p.PublicKey[:]), '\n')
 	if p.Remove {
-		out = append(out, "remove=true\n"...)
+		b = append(b, "remove=true\n"...)
 	}
 	if p.UpdateOnly {
-		out = append(out, "update_only=true\n"...)
+		b = append(b, "update_only=true\n"...)
 	}
 	if p.PresharedKey != nil {
-		out = append(hex.AppendEncode(append(out, "preshared_key="...), p.PresharedKey[:]), '\n')
+		b = append(hex.AppendEncode(append(b, "preshared_key="...), p.PresharedKey[:]), '\n')
 	}
-	if p.Endpoint != nil {
-		out = append(append(append(out, "endpoint="...), p.Endpoint.String()...), '\n')
+	if p.Endpoint.IsValid() {
+		e := netip.AddrPortFrom(p.Endpoint.Addr().Unmap(), p.Endpoint.Port())
+		b = append(e.AppendTo(append(b, "endpoint="...)), '\n')
 	}
-	if p.PersistentKeepaliveInterval != nil {
-		out = append(out, "persistent_keepalive_interval="...)
-		out = append(strconv.AppendInt(out, int64(*p.PersistentKeepaliveInterval/time.Second), 10), '\n')
+	if p.PersistentKeepalive != nil {
+		b = append(b, "persistent_keepalive_interval="...)
+		b = append(strconv.AppendUint(b, uint64(*p.PersistentKeepalive), 10), '\n')
 	}
 	if p.ReplaceAllowedIPs {
-		out = append(out, "replace_allowed_ips=true\n"...)
+		b = append(b, "replace_allowed_ips=true\n"...)
 	}
 	for _, a := range p.AllowedIPs {
-		// net.IPNet would print ::ffff:10.0.0.0/104 as 10.0.0.0/8.
-		if prefix, ok := prefixOf(&a); ok {
-			out = append(prefix.AppendTo(append(out, "allowed_ip="...)), '\n')
-		}
+		b = append(a.AppendTo(append(b, "allowed_ip="...)), '\n')
 	}
-	b.Write(out)
+	for _, a := range p.RemoveAllowedIPs {
+		b = append(a.AppendTo(append(b, "allowed_ip=-"...)), '\n')
+	}
+	return b
 }

@@ -3,10 +3,8 @@
 package netlinkx
 
 import (
-	"bytes"
 	"context"
 	"errors"
-	"fmt"
 
 	"golang.org/x/sys/unix"
 )
@@ -15,8 +13,13 @@ import (
 // device more peers than it can have.
 var ErrTooManyPeers = errors.New("the embedded device takes 65,536 peers at the most; the kernel's takes 1,048,576")
 
-// maxUAPIPeers is device.MaxPeers of wireguard-go.
-const maxUAPIPeers = 1 << 16
+// maxUAPIPeers is device.MaxPeers of wireguard-go. A change of so many peers
+// that it may well be too much is worth a look at those that there are, which
+// takes as long as adding as many, not to fail in its middle.
+const (
+	maxUAPIPeers  = 1 << 16
+	worthCounting = maxUAPIPeers / 4
+)
 
 // A uapiDevice is a device by its socket.
 type uapiDevice struct{ path, name string }
@@ -24,15 +27,15 @@ type uapiDevice struct{ path, name string }
 // configure changes the device, but for RemoveAllowedIPs.
 func (u uapiDevice) configure(ctx context.Context, c DeviceChange) error {
 	get := func() (Device, error) { return uapiGet(ctx, u.path, u.name) }
-	// A change of many peers is worth a look at those that there are, not to
-	// fail in its middle.
-	if len(c.Peers) > uapiPeers && !(c.ReplacePeers && len(c.Peers) <= maxUAPIPeers) {
+	if len(c.Peers) > worthCounting && !(c.ReplacePeers && len(c.Peers) <= maxUAPIPeers) {
 		if d, err := get(); err == nil && peersAfter(d, c) > maxUAPIPeers {
 			return ErrTooManyPeers
 		}
 	}
-	for _, cfg := range chunks(c, uapiPeers, uapiIPs) {
-		err := uapiSet(ctx, u.path, cfg)
+	var request []byte
+	for part := range parts(c, uapiPeers, uapiIPs) {
+		request = appendRequest(request[:0], part)
+		err := u.set(ctx, request)
 		if errors.Is(err, unix.EINVAL) { // said of bad values as well, but those aren't sent
 			if d, gerr := get(); gerr == nil && len(d.Peers) >= maxUAPIPeers {
 				return ErrTooManyPeers
@@ -66,11 +69,9 @@ func peersAfter(d Device, c DeviceChange) int {
 
 // remove asks the device to remove allowed IPs by the flag.
 func (u uapiDevice) remove(ctx context.Context, r removal) error {
-	var b bytes.Buffer
-	fmt.Fprintf(&b, "set=1\npublic_key=%x\nupdate_only=true\n", r.peer[:])
-	for _, p := range r.prefixes {
-		fmt.Fprintf(&b, "allowed_ip=-%s\n", p)
-	}
-	b.WriteString("\n")
-	return uapiDo(ctx, u.path, b.Bytes(), func(string, string) error { return nil })
+	return u.set(ctx, appendRequest(nil, r.change()))
+}
+
+func (u uapiDevice) set(ctx context.Context, request []byte) error {
+	return uapiDo(ctx, u.path, request, func([]byte, []byte) error { return nil })
 }

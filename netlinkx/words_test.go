@@ -3,8 +3,11 @@
 package netlinkx
 
 import (
+	"context"
 	"crypto/sha256"
+	"errors"
 	"net/netip"
+	"os"
 	"strconv"
 	"strings"
 	"testing"
@@ -130,4 +133,14 @@ func parseChange(t *testing.T, f []string) DeviceChange {
 		}
 	}
 	return c
+}
+
+// ownerOf hides the errno where the table doesn't exist: that is the kernel's
+// own affair, and differs between its versions.
+func ownerOf(ctx context.Context, w world, r routes.Route) (string, error) {
+	link, err := w.RouteOwner(ctx, r)
+	if tables, terr := w.TablesInUse(ctx); terr == nil && !tables[r.Table] && errors.Is(err, os.ErrNotExist) {
+		return "", os.ErrNotExist
+	}
+	return link, err
 }

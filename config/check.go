@@ -51,7 +51,7 @@ func (b *builder) checkDNS() {
 func (b *builder) checkPeers() {
 	seen := make(map[Key]int, len(b.cfg.Peers))
 	for i, p := range b.cfg.Peers {
-		if len(b.cfg.lines[position{i, "PublicKey"}]) == 0 {
+		if b.cfg.lines.count(i, "PublicKey") == 0 {
 			continue
 		}
 		if first, again := seen[p.PublicKey]; again {

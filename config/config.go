@@ -21,7 +21,7 @@ type Config struct {
 
 	file   string
 	digest string
-	lines  map[position][]int
+	lines  places
 }
 
 // An Interface is the [Interface] sections of a file, merged: the last value
@@ -155,13 +155,6 @@ func (Secret) Format(f fmt.State, _ rune) { _, _ = f.Write([]byte(hidden)) }
 // MarshalText returns "(hidden)".
 func (Secret) MarshalText() ([]byte, error) { return []byte(hidden), nil }
 
-// position is where a value stands: the peer's index (-1 for Interface) and
-// the key in its canonical spelling.
-type position struct {
-	peer int
-	key  string
-}
-
 // InInterface is the peer index by which Errorf and Line name [Interface].
 const InInterface = -1
 
@@ -178,11 +171,7 @@ func (c *Config) Digest() string { return c.digest }
 // The line of a section's header is that of the key "". It returns 0 where
 // there is no such value.
 func (c *Config) Line(peer int, key string, n int) int {
-	l := c.lines[position{peer, key}]
-	if n >= len(l) {
-		return 0
-	}
-	return l[n]
+	return c.lines.line(peer, key, n)
 }
 
 // Errorf returns an Error at the nth value of a key; see Line.

@@ -45,7 +45,7 @@ type SavedPeer struct {
 //
 // A file that Parse refuses is an error, and so is one that can't be edited.
 func Update(original []byte, s Saved) ([]byte, error) {
-	n := &normaliser{report: &report{file: "config"}, layout: &layout{lines: map[position][]int{}, last: map[int]int{}}}
+	n := &normaliser{report: &report{file: "config"}, layout: &layout{lines: newPlaces(), last: map[int]int{}}}
 	c, _, err := parse(n, bytes.NewReader(original))
 	if err != nil {
 		return nil, fmt.Errorf("editing config: %w", err)

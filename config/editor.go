@@ -11,7 +11,7 @@ import (
 // A layout is where the entries of a file stand, also those whose value is
 // overruled by a later one.
 type layout struct {
-	lines   map[position][]int
+	lines   places
 	last    map[int]int // the last line of a section with something in it
 	headers []int
 }
@@ -20,8 +20,7 @@ func (l *layout) add(peer int, key string, line int) {
 	if key == headerKey {
 		l.headers = append(l.headers, line)
 	} else {
-		at := position{peer, key}
-		l.lines[at] = append(l.lines[at], line)
+		l.lines.add(peer, key, line)
 	}
 	l.last[peer] = line
 }
@@ -82,8 +81,11 @@ func (e *editor) bytes() []byte {
 }
 
 // where returns the lines of a key.
-func (e *editor) where(peer int, key string) []int {
-	return e.layout.lines[position{peer, key}]
+func (e *editor) where(peer int, key string) (lines []int) {
+	for _, line := range e.layout.lines.lines(peer, key) {
+		lines = append(lines, int(line))
+	}
+	return lines
 }
 
 // set gives a key one value, in its last line if there is one.

@@ -54,19 +54,32 @@ func squashInPlace(b []byte) []byte {
 type normaliser struct {
 	*report
 	out       []byte
-	section   section // where wg thinks it is
-	forQuick  bool    // whether wg-quick, too, sees an [Interface] here
-	header    bool    // whether there was any header
-	iface     bool    // whether there was an [Interface]
-	peers     int     // how many [Peer] sections there were
-	keyed     bool    // whether this section had a PublicKey
-	keyless   int     // how many [Peer] sections had none: enough, and the rest isn't read
-	commented bool    // in the comments after a peer that was commented out
-	layout    *layout // where entries stand, for edits; or nil
+	read      func([]byte) // is given whole sections of what is written
+	section   section      // where wg thinks it is
+	forQuick  bool         // whether wg-quick, too, sees an [Interface] here
+	header    bool         // whether there was any header
+	iface     bool         // whether there was an [Interface]
+	peers     int          // how many [Peer] sections there were
+	keyed     bool         // whether this section had a PublicKey
+	keyless   int          // how many [Peer] sections had none: enough, and the rest isn't read
+	commented bool         // in the comments after a peer that was commented out
+	layout    *layout      // where entries stand, for edits; or nil
 }
 
-// normalise returns the file's entries, or the error of reading it.
-func (n *normaliser) normalise(r io.Reader) ([]byte, error) {
+// sectionsAtOnce is how much is written, in bytes, before it is read: so that
+// not all of a large file stands there in each of its forms.
+const sectionsAtOnce = 64 << 10
+
+// flush has what was written read, if it is so much.
+func (n *normaliser) flush(bytes int) {
+	if n.read != nil && len(n.out) > bytes {
+		n.read(n.out)
+		n.out = n.out[:0]
+	}
+}
+
+// normalise writes the file's entries, or returns the error of reading it.
+func (n *normaliser) normalise(r io.Reader) error {
 	limited := &io.LimitedReader{R: r, N: maxFile + 1}
 	sc := bufio.NewScanner(limited)
 	sc.Buffer(make([]byte, 0, 64<<10), maxLine+2)
@@ -77,7 +90,7 @@ func (n *normaliser) normalise(r io.Reader) ([]byte, error) {
 		if num == 1 {
 			if bytes.HasPrefix(line, []byte("\xff\xfe")) || bytes.HasPrefix(line, []byte("\xfe\xff")) {
 				n.errorf(1, 0, "", "is UTF-16 text: save the file as UTF-8")
-				return nil, nil
+				return nil
 			}
 			line = bytes.TrimPrefix(line, []byte("\xef\xbb\xbf"))
 		}
@@ -87,7 +100,7 @@ func (n *normaliser) normalise(r io.Reader) ([]byte, error) {
 	case errors.Is(err, bufio.ErrTooLong):
 		n.errorf(num+1, 0, "", "line is longer than %d MiB", maxLine>>20)
 	case err != nil:
-		return nil, fmt.Errorf("reading %s: %w", n.file, err)
+		return fmt.Errorf("reading %s: %w", n.file, err)
 	case limited.N <= 0:
 		n.errorf(0, 0, "", "is larger than %d MiB", maxFile>>20)
 	case num == 0:
@@ -95,7 +108,8 @@ func (n *normaliser) normalise(r io.Reader) ([]byte, error) {
 	case !n.iface && (!n.header || len(n.errors) == 0):
 		n.errorf(0, 0, "", "has no [Interface] section")
 	}
-	return n.out, nil
+	n.flush(0)
+	return nil
 }
 
 func (n *normaliser) line(num int, raw string) {
@@ -134,6 +148,7 @@ func (n *normaliser) sectionHeader(num int, line string) {
 		n.badHeader(num, line)
 		return
 	}
+	n.flush(sectionsAtOnce)
 	n.out = append(append(append(n.out, '['), n.section.String()...), "]\n"...)
 	n.emit(num, headerKey, "")
 }

@@ -47,7 +47,6 @@ func sameAddress(have []netip.Prefix, p netip.Prefix) int {
 // Config.Line.
 func (b *builder) dns(value string) {
 	ifc := &b.cfg.Interface
-	at := position{b.peer, b.key}
 	for _, item := range items(value) {
 		if !isDNSAddress(item) {
 			if !isSearchDomain(item) {
@@ -63,9 +62,7 @@ func (b *builder) dns(value string) {
 			b.fail("%s is not an address", shown(item))
 			continue
 		}
-		lines := b.cfg.lines[at]
-		n := len(ifc.DNS)
-		b.cfg.lines[at] = append(lines[:n:n], append([]int{b.line}, lines[n:]...)...)
+		b.cfg.lines.insert(b.peer, b.key, len(ifc.DNS), b.line)
 		ifc.DNS = append(ifc.DNS, a)
 	}
 }

@@ -23,19 +23,13 @@ func Parse(file string, r io.Reader) (*Config, []Warning, error) {
 
 func parse(n *normaliser, r io.Reader) (*Config, []Warning, error) {
 	rep := n.report
+	b := &builder{report: rep, cfg: &Config{file: rep.file, lines: newPlaces()}, badValue: map[place]bool{}}
+	n.read = b.read
 	digest := sha256.New()
-	text, err := n.normalise(io.TeeReader(r, digest))
-	if err != nil {
+	if err := n.normalise(io.TeeReader(r, digest)); err != nil {
 		return nil, nil, err
 	}
-	raw, err := ini.LoadSources(iniOptions, text)
-	if err != nil {
-		// The error would quote a line, and the line may hold a key.
-		rep.errorf(0, 0, "", "cannot be split into sections and keys")
-		return nil, nil, rep.err()
-	}
-	b := &builder{report: rep, cfg: &Config{file: rep.file, digest: hex.EncodeToString(digest.Sum(nil)), lines: map[position][]int{}}}
-	b.build(raw)
+	b.cfg.digest = hex.EncodeToString(digest.Sum(nil))
 	b.check()
 	if err := rep.err(); err != nil {
 		return nil, rep.warns(), err
@@ -68,11 +62,21 @@ type builder struct {
 	line    int
 
 	named    bool // the peer has a Name key
-	badValue map[position]bool
+	badValue map[place]bool
+}
+
+// read takes sections as the normaliser writes them.
+func (b *builder) read(text []byte) {
+	raw, err := ini.LoadSources(iniOptions, text)
+	if err != nil {
+		// The error would quote a line, and the line may hold a key.
+		b.errorf(0, 0, "", "cannot be split into sections and keys")
+		return
+	}
+	b.build(raw)
 }
 
 func (b *builder) build(raw *ini.File) {
-	b.badValue = map[position]bool{}
 	for _, s := range raw.Sections() {
 		switch s.Name() {
 		case interfaceSection.String():
@@ -106,15 +110,14 @@ func (b *builder) values(k *key, values []string) {
 }
 
 func (b *builder) needPublicKey() {
-	at := position{b.peer, "PublicKey"}
-	if len(b.cfg.lines[at]) == 0 && !b.badValue[at] {
+	if b.cfg.lines.count(b.peer, "PublicKey") == 0 && !b.badValue[placeOf(b.peer, "PublicKey")] {
 		b.errorf(b.cfg.Line(b.peer, "", 0), b.section, "", "has no PublicKey")
 	}
 }
 
 // fail reports the value at hand as wrong.
 func (b *builder) fail(format string, args ...any) {
-	b.badValue[position{b.peer, b.key}] = true
+	b.badValue[placeOf(b.peer, b.key)] = true
 	b.errorf(b.line, b.section, b.key, format, args...)
 }
 
@@ -125,17 +128,15 @@ func (b *builder) warn(format string, args ...any) {
 // scalar notes where the value at hand of a single-valued key stands, and warns
 // if it overrules another.
 func (b *builder) scalar() {
-	at := position{b.peer, b.key}
-	if old := b.cfg.lines[at]; len(old) > 0 {
-		b.warn("is given twice: this value overrules that of line %d", old[0])
+	if old := b.cfg.Line(b.peer, b.key, 0); old > 0 {
+		b.warn("is given twice: this value overrules that of line %d", old)
 	}
-	b.cfg.lines[at] = []int{b.line}
+	b.cfg.lines.set(b.peer, b.key, b.line)
 }
 
 // item notes where one more item of a list stands.
 func (b *builder) item() {
-	at := position{b.peer, b.key}
-	b.cfg.lines[at] = append(b.cfg.lines[at], b.line)
+	b.cfg.lines.add(b.peer, b.key, b.line)
 }
 
 func (b *builder) privateKey(value string) {
@@ -256,7 +257,7 @@ func (b *builder) name(value string) {
 		return
 	}
 	if !b.named { // a comment gives way without a warning
-		delete(b.cfg.lines, position{b.peer, b.key})
+		b.cfg.lines.forget(b.peer, b.key)
 	}
 	b.scalar()
 	b.cfg.Peers[b.peer].Name, b.named = value, true

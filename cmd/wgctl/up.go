@@ -10,6 +10,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"runtime/debug"
 
 	"github.com/spf13/cobra"
 	"github.com/wgctl/wgctl/config"
@@ -158,11 +159,17 @@ func read(ctx context.Context, ui *ui, arg string) (*input, error) {
 		return nil, err
 	}
 	ui.warnings(warnings)
+	if len(cfg.Peers) > manyPeers {
+		debug.SetGCPercent(50) // a little time for a third of the memory
+	}
 	if path, err = filepath.Abs(path); err != nil {
 		return nil, fmt.Errorf("finding %s: %w", arg, err)
 	}
 	return &input{name: name, path: path, cfg: cfg, host: host}, nil
 }
+
+// manyPeers are so many that memory is worth time.
+const manyPeers = 4096
 
 // recorded returns the path that a tunnel came from, or path if it has no
 // record.

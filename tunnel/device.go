@@ -47,10 +47,11 @@ func diffDevice(want Device, have netlinkx.Device, last Device) deviceDiff {
 }
 
 type peerDiff struct {
-	have   map[netlinkx.Key]netlinkx.Peer
-	last   map[netlinkx.Key]Peer
-	owner  map[netip.Prefix]netlinkx.Key // who has an allowed IP now
-	wanted map[netip.Prefix]netlinkx.Key // who is to have it
+	isNew  bool // the device goes with its link on undo
+	have   map[netlinkx.Key]*netlinkx.Peer
+	last   map[netlinkx.Key]*Peer
+	owner  map[netip.Prefix]*netlinkx.Peer // who has an allowed IP now
+	wanted map[netip.Prefix]bool           // somebody is to have it
 
 	next, prev []netlinkx.PeerChange
 	restored   map[netlinkx.Key]bool // peers that get all their allowed IPs back on undo
@@ -58,26 +59,27 @@ type peerDiff struct {
 }
 
 func newPeerDiff(want Device, have netlinkx.Device, last Device) *peerDiff {
-	d := &peerDiff{restored: map[netlinkx.Key]bool{}}
+	d := &peerDiff{isNew: have.Backend == "", restored: map[netlinkx.Key]bool{}}
 	if len(have.Peers) == 0 {
 		return d // nothing is there to compare with
 	}
-	d.have = make(map[netlinkx.Key]netlinkx.Peer, len(have.Peers))
-	d.owner = make(map[netip.Prefix]netlinkx.Key, len(have.Peers))
-	for _, p := range have.Peers {
+	d.have = make(map[netlinkx.Key]*netlinkx.Peer, len(have.Peers))
+	d.owner = make(map[netip.Prefix]*netlinkx.Peer, len(have.Peers))
+	for i := range have.Peers {
+		p := &have.Peers[i]
 		d.have[p.PublicKey] = p
 		for _, a := range p.AllowedIPs {
-			d.owner[a] = p.PublicKey
+			d.owner[a] = p
 		}
 	}
-	d.last = make(map[netlinkx.Key]Peer, len(last.Peers))
-	for _, p := range last.Peers {
-		d.last[p.PublicKey] = p
+	d.last = make(map[netlinkx.Key]*Peer, len(last.Peers))
+	for i := range last.Peers {
+		d.last[last.Peers[i].PublicKey] = &last.Peers[i]
 	}
-	d.wanted = make(map[netip.Prefix]netlinkx.Key, len(want.Peers))
+	d.wanted = make(map[netip.Prefix]bool, len(want.Peers))
 	for _, p := range want.Peers {
 		for _, a := range p.AllowedIPs {
-			d.wanted[a] = p.PublicKey
+			d.wanted[a] = true
 		}
 	}
 	return d
@@ -91,7 +93,9 @@ func (d *peerDiff) want(p Peer) {
 			PublicKey: p.PublicKey, PresharedKey: p.PresharedKey.value(), Endpoint: p.Endpoint,
 			PersistentKeepalive: p.PersistentKeepalive, ReplaceAllowedIPs: true, AllowedIPs: p.AllowedIPs,
 		})
-		d.prev = append(d.prev, netlinkx.PeerChange{PublicKey: p.PublicKey, Remove: true})
+		if !d.isNew {
+			d.prev = append(d.prev, netlinkx.PeerChange{PublicKey: p.PublicKey, Remove: true})
+		}
 		d.take(p.PublicKey, p.AllowedIPs)
 		return
 	}
@@ -123,10 +127,8 @@ func (d *peerDiff) want(p Peer) {
 		gained = !q.Endpoint.IsValid()
 	}
 	added, lost := prefixDiff(p.AllowedIPs, q.AllowedIPs)
-	lost = slices.DeleteFunc(lost, func(a netip.Prefix) bool {
-		_, moves := d.wanted[a]
-		return moves // whoever gets it takes it from here
-	})
+	// Whoever gets one takes it from here.
+	lost = slices.DeleteFunc(lost, func(a netip.Prefix) bool { return d.wanted[a] })
 	if len(added) > 0 || len(lost) > 0 {
 		next.AllowedIPs, next.RemoveAllowedIPs, changed = added, lost, true
 		prev.AllowedIPs, prev.RemoveAllowedIPs = lost, d.unowned(added)
@@ -139,7 +141,7 @@ func (d *peerDiff) want(p Peer) {
 	if gained {
 		// A device can't forget an endpoint; it can forget the peer, which
 		// without an endpoint had no session yet.
-		d.prev = append(d.prev, netlinkx.PeerChange{PublicKey: p.PublicKey, Remove: true}, asIs(q))
+		d.prev = append(d.prev, netlinkx.PeerChange{PublicKey: p.PublicKey, Remove: true}, asIs(*q))
 		d.restored[p.PublicKey] = true
 		return
 	}
@@ -148,7 +150,7 @@ func (d *peerDiff) want(p Peer) {
 
 // keepsEndpoint reports whether a peer stays where it is, as it may have
 // roamed: its endpoint is set only when the file's value changed.
-func (d *peerDiff) keepsEndpoint(p Peer, q netlinkx.Peer) bool {
+func (d *peerDiff) keepsEndpoint(p Peer, q *netlinkx.Peer) bool {
 	last, known := d.last[p.PublicKey]
 	return q.Endpoint.IsValid() && (!known || p.Configured == last.Configured)
 }
@@ -165,7 +167,7 @@ func (d *peerDiff) gone(want, last Device) (drop, back []netlinkx.PeerChange) {
 	for _, p := range last.Peers {
 		if q, exists := d.have[p.PublicKey]; exists && !wanted[p.PublicKey] {
 			drop = append(drop, netlinkx.PeerChange{PublicKey: p.PublicKey, Remove: true})
-			back = append(back, asIs(d.left(q)))
+			back = append(back, asIs(d.left(*q)))
 		}
 	}
 	return drop, back
@@ -173,16 +175,13 @@ func (d *peerDiff) gone(want, last Device) (drop, back []netlinkx.PeerChange) {
 
 // left is a peer without the allowed IPs that others will have taken from it.
 func (d *peerDiff) left(q netlinkx.Peer) netlinkx.Peer {
-	q.AllowedIPs = slices.DeleteFunc(slices.Clone(q.AllowedIPs), func(a netip.Prefix) bool {
-		_, moved := d.wanted[a]
-		return moved
-	})
+	q.AllowedIPs = slices.DeleteFunc(slices.Clone(q.AllowedIPs), func(a netip.Prefix) bool { return d.wanted[a] })
 	return q
 }
 
 func (d *peerDiff) take(by netlinkx.Key, prefixes []netip.Prefix) {
 	for _, a := range prefixes {
-		if had, ok := d.owner[a]; ok && had != by {
+		if had := d.owner[a]; had != nil && had.PublicKey != by {
 			d.taken = append(d.taken, a)
 		}
 	}
@@ -191,15 +190,14 @@ func (d *peerDiff) take(by netlinkx.Key, prefixes []netip.Prefix) {
 // unowned returns those that no peer has now.
 func (d *peerDiff) unowned(prefixes []netip.Prefix) []netip.Prefix {
 	return slices.DeleteFunc(slices.Clone(prefixes), func(a netip.Prefix) bool {
-		_, ok := d.owner[a]
-		return ok
+		return d.owner[a] != nil
 	})
 }
 
 // returned gives back, on undo, what was taken from other peers.
 func (d *peerDiff) returned() (out []netlinkx.PeerChange) {
 	for _, a := range d.taken {
-		if had := d.owner[a]; !d.restored[had] {
+		if had := d.owner[a].PublicKey; !d.restored[had] {
 			out = append(out, netlinkx.PeerChange{PublicKey: had, UpdateOnly: true, AllowedIPs: []netip.Prefix{a}})
 		}
 	}

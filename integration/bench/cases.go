@@ -33,6 +33,7 @@ type bench struct {
 	rounds  int
 	budget  time.Duration // for the rounds of one tool and size, after the first
 	quick   int           // the most peers that wg-quick is given
+	whole   int           // the most peers of tunnels that go more than up and down
 	trace   bool
 	say     func(format string, args ...any)
 	results results
@@ -87,7 +88,8 @@ func (b *bench) wgVerbs(ctx context.Context, peers int) error {
 				step{Name: "wg syncconf", Argv: []string{wg, "syncconf", ifname, "/run/device"}},
 				step{Name: "wg addconf", Argv: []string{wg, "addconf", ifname, "/run/device"}})
 		}
-		return append(steps, step{Name: "wg setconf", Argv: []string{wg, "setconf", ifname, "/run/device"}})
+		steps = append(steps, step{Name: "wg setconf", Argv: []string{wg, "setconf", ifname, "/run/device"}})
+		return append(steps, empty()...)
 	})
 }
 
@@ -96,6 +98,15 @@ func (b *bench) device() step {
 		return step{Argv: []string{"ip", "link", "add", ifname, "type", "wireguard"}}
 	}
 	return step{Argv: []string{b.link("links", "wireguard-go"), ifname}}
+}
+
+// empty takes the peers of a device away. A namespace that ends with thousands
+// of peers of the kernel keeps it busy for minutes.
+func empty() []step {
+	return []step{
+		{Argv: []string{"cp", "/dev/null", "/run/empty"}},
+		{Argv: []string{"/usr/bin/wg", "setconf", ifname, "/run/empty"}},
+	}
 }
 
 // prepare writes the files of all sizes.
@@ -152,20 +163,27 @@ func (b *bench) tunnels(ctx context.Context, peers int) error {
 		}
 		switch tool {
 		case floorTool:
-			return append(steps, step{Name: "up", Argv: []string{b.link("", "floor"), "run", base + "." + b.backend() + ".floor", b.link("links", "wireguard-go")}})
+			up := []string{b.link("", "floor"), "run", base + "." + b.backend() + ".floor", b.link("links", "wireguard-go")}
+			return append(append(steps, step{Name: "up", Argv: up}), empty()...)
 		case wgQuickTool:
 			return append(steps, b.asWgQuick(base)...)
 		}
-		return append(steps, b.asWgctl(base)...)
+		return append(steps, b.asWgctl(base, peers)...)
 	})
 }
 
 const file = "/run/" + ifname + ".conf"
 
+// idiom is a reload by wg and wg-quick, as the latter's manual has it.
+var idiom = []string{"bash", "-c", "wg syncconf " + ifname + " <(wg-quick strip " + file + ")"}
+
 // asWgctl is a life of a tunnel by wgctl.
-func (b *bench) asWgctl(base string) []step {
+func (b *bench) asWgctl(base string, peers int) []step {
 	wgctl := b.link("", "wgctl")
 	steps := []step{{Name: "up", Argv: []string{wgctl, "up", file}}}
+	if peers > b.whole {
+		return append(steps, step{Name: "down", Argv: []string{wgctl, "down", file}})
+	}
 	if b.hasReload() {
 		steps = append(steps,
 			step{Name: "reload, nothing changed", Argv: []string{wgctl, "reload", file}},
@@ -174,6 +192,11 @@ func (b *bench) asWgctl(base string) []step {
 			step{Argv: []string{"cp", base + ".wg", "/run/device"}},
 			step{Argv: []string{"/usr/bin/wg", "syncconf", ifname, "/run/device"}},
 			step{Name: "reload, nothing changed|" + syncconfTool, Argv: []string{"/usr/bin/wg", "syncconf", ifname, "/run/device"}})
+		if peers > b.quick {
+			steps = append(steps,
+				step{Argv: []string{"cp", base + ".conf", file}},
+				step{Name: "reload, nothing changed|" + wgQuickTool, Argv: idiom})
+		}
 	}
 	return append(steps,
 		step{Name: "status", Argv: []string{wgctl, "status", ifname}},
@@ -186,15 +209,13 @@ func (b *bench) hasReload() bool {
 	return err == nil && strings.Contains(string(out), "wgctl reload")
 }
 
-// asWgQuick is a life of a tunnel by wg-quick and wg, with the idiom of its
-// manual for a reload.
+// asWgQuick is a life of a tunnel by wg-quick and wg.
 func (b *bench) asWgQuick(base string) []step {
-	reload := []string{"bash", "-c", "wg syncconf " + ifname + " <(wg-quick strip " + file + ")"}
 	return []step{
 		{Name: "up", Argv: []string{"/usr/bin/wg-quick", "up", file}},
-		{Name: "reload, nothing changed", Argv: reload},
+		{Name: "reload, nothing changed", Argv: idiom},
 		{Argv: []string{"cp", base + ".changed", file}},
-		{Name: "reload, one peer changed", Argv: reload},
+		{Name: "reload, one peer changed", Argv: idiom},
 		{Name: "status", Argv: []string{"/usr/bin/wg", "show", ifname}},
 		{Name: "down", Argv: []string{"/usr/bin/wg-quick", "down", file}},
 	}

@@ -55,6 +55,7 @@ func command(ctx context.Context, args []string) error {
 	f.IntVar(&b.rounds, "rounds", 5, "rounds of each tool at each size")
 	f.DurationVar(&b.budget, "budget", time.Minute, "what the rounds of one tool at one size may take, but for the first")
 	f.IntVar(&b.quick, "wg-quick", 10000, "the most peers that wg-quick is given")
+	f.IntVar(&b.whole, "whole", 10000, "the most peers of tunnels that are reloaded and shown, too")
 	f.BoolVar(&b.trace, "count", true, "count netlink messages and processes, by strace")
 	f.StringVar(&out, "out", "build/bench", "folder of the results")
 	f.StringVar(&doc, "doc", "docs/benchmarks.md", "the page that is written")

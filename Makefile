@@ -6,6 +6,7 @@ DESTDIR  ?=
 FUZZTIME ?= 30s
 KERNEL   ?= 6.1
 CMD      ?=
+VM       ?=
 
 STATICCHECK = v0.8.2
 GOVULNCHECK = v1.9.0
@@ -36,6 +37,7 @@ witnesses: ## programs that tests compare with, by apt, if any is missing
 vet: ## what must hold before a commit
 	@unformatted=$$(gofmt -l .); test -z "$$unformatted" || { echo "gofmt: $$unformatted"; exit 1; }
 	$(GO) vet ./...
+	$(GO) -C tools vet ./...
 
 .PHONY: unit
 unit: ## every package by itself, with the race detector
@@ -52,6 +54,10 @@ vms: build ## the same tests in guests, on kernels with WireGuard
 .PHONY: vm
 vm: ## a shell in a guest, or CMD="..."; KERNEL=6.1 or 6.12; NO_NFTABLES=1
 	@$(GO) run ./integration/vm/boot -kernel $(KERNEL) $(if $(NO_NFTABLES),-no-nftables) $(if $(CMD),sh -c '$(subst ','\'',$(CMD))')
+
+.PHONY: bench
+bench: build ## wgctl beside wg, wg-quick and a floor, here; VM=6.1 in a guest
+	VM=$(VM) scripts/bench
 
 .PHONY: demo
 demo: build ## three hosts in namespaces, tunnels between them, and nothing left

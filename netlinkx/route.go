@@ -6,7 +6,6 @@ import (
 	"context"
 	"net/netip"
 
-	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netlink/nl"
 	"golang.org/x/sys/unix"
 
@@ -17,7 +16,7 @@ import (
 // metric of an IPv6 route that was added without one.
 const defaultMetric6 = 1024
 
-var bothFamilies = [...]int{netlink.FAMILY_V4, netlink.FAMILY_V6}
+var bothFamilies = [...]int{unix.AF_INET, unix.AF_INET6}
 
 // Routes returns the routes through the link, one of several next hops
 // included, of all tables but the local one.
@@ -28,98 +27,55 @@ func (k *Kernel) Routes(ctx context.Context, link string) ([]InstalledRoute, err
 	}
 	var out []InstalledRoute
 	for _, family := range bothFamilies {
-		list, err := k.routeList(ctx, family, netlink.Route{LinkIndex: index})
+		before := len(out)
+		err := k.eachRoute(ctx, routeFilter{family: family, link: index}, func() { out = out[:before] }, func(r *routeMessage) {
+			if r.through(index) && r.table != unix.RT_TABLE_LOCAL {
+				out = append(out, r.installed())
+			}
+		})
 		if err != nil {
 			return nil, missing(err, unix.ENODEV)
-		}
-		for _, r := range list {
-			if !through(r, index) || r.Table == unix.RT_TABLE_LOCAL {
-				continue
-			}
-			if ir, ok := installedRoute(r); ok {
-				out = append(out, ir)
-			}
 		}
 	}
 	return out, nil
 }
 
-// routeList dumps the routes of a family, of all tables or of f.Table. The
-// kernel filters by link and table only where it checks strictly, so callers
-// look again.
-func (k *Kernel) routeList(ctx context.Context, family int, f netlink.Route) ([]netlink.Route, error) {
-	var out []netlink.Route
-	err := k.dump(ctx, func() error {
-		out = nil
-		return k.handle.RouteListFilteredIter(family, &f, netlink.RT_FILTER_TABLE, func(r netlink.Route) bool {
-			out = append(out, r)
-			return true
-		})
-	})
-	return out, err
-}
-
-func through(r netlink.Route, index int) bool {
-	if r.LinkIndex == index {
-		return true
-	}
-	for _, hop := range r.MultiPath {
-		if hop.LinkIndex == index {
-			return true
-		}
-	}
-	return false
-}
-
-// installedRoute normalises: an IPv6 route without a metric reads as 1024.
-func installedRoute(r netlink.Route) (InstalledRoute, bool) {
-	dst, ok := prefixOf(r.Dst)
-	if !ok {
-		return InstalledRoute{}, false // of another protocol, as MPLS
-	}
-	metric := uint32(r.Priority)
-	if dst.Addr().Is6() && metric == defaultMetric6 {
+// installed normalises: an IPv6 route without a metric reads as 1024.
+func (r *routeMessage) installed() InstalledRoute {
+	metric := r.metric
+	if r.dst.Addr().Is6() && metric == defaultMetric6 {
 		metric = 0
 	}
-	table := uint32(r.Table)
-	if table == unix.RT_TABLE_UNSPEC {
-		table = routes.TableMain
-	}
 	return InstalledRoute{
-		Route:    routes.Route{Dst: dst.Masked(), Table: table, Metric: metric},
-		Protocol: int(r.Protocol),
-		Plain:    plainRoute(r),
-	}, true
-}
-
-func plainRoute(r netlink.Route) bool {
-	return r.Type == unix.RTN_UNICAST && r.Gw == nil && r.Via == nil && r.Src == nil && r.Tos == 0 &&
-		len(r.MultiPath) == 0 && r.Encap == nil && r.NHID == 0
+		Route:    routes.Route{Dst: r.dst, Table: r.table, Metric: metric},
+		Protocol: int(r.protocol),
+		Plain:    r.kind == unix.RTN_UNICAST && !r.odd,
+	}
 }
 
 // RouteOwner returns the link that the route's place is taken by; a route
 // without a link, as a blackhole route, gives "".
 func (k *Kernel) RouteOwner(ctx context.Context, r routes.Route) (string, error) {
-	family := netlink.FAMILY_V6
+	family := unix.AF_INET6
 	if r.Dst.Addr().Is4() {
-		family = netlink.FAMILY_V4
+		family = unix.AF_INET
 	}
-	list, err := k.routeList(ctx, family, netlink.Route{Table: int(r.Table)})
-	if err != nil {
+	found, index := false, 0
+	err := k.eachRoute(ctx, routeFilter{family: family, table: r.Table}, func() { found = false }, func(c *routeMessage) {
+		if !found && c.installed().Route == r {
+			found, index = true, c.link
+		}
+	})
+	switch {
+	case err != nil:
 		return "", err // ENOENT: no such table
+	case !found:
+		return "", missingError{unix.ESRCH}
+	case index == 0:
+		return "", nil
 	}
-	for _, c := range list {
-		if ir, ok := installedRoute(c); !ok || ir.Route != r {
-			continue
-		}
-		index := outLink(c)
-		if index == 0 {
-			return "", nil
-		}
-		l, err := k.linkByIndex(ctx, index)
-		return l.Name, err
-	}
-	return "", missingError{unix.ESRCH}
+	l, err := k.linkByIndex(ctx, index)
+	return l.Name, err
 }
 
 // TablesInUse returns the tables of both families that hold a route, the
@@ -127,12 +83,9 @@ func (k *Kernel) RouteOwner(ctx context.Context, r routes.Route) (string, error)
 func (k *Kernel) TablesInUse(ctx context.Context) (map[uint32]bool, error) {
 	out := make(map[uint32]bool)
 	for _, family := range bothFamilies {
-		list, err := k.routeList(ctx, family, netlink.Route{})
+		err := k.eachRoute(ctx, routeFilter{family: family}, func() {}, func(r *routeMessage) { out[r.table] = true })
 		if err != nil {
 			return nil, err
-		}
-		for _, r := range list {
-			out[uint32(r.Table)] = true
 		}
 	}
 	return out, nil
@@ -175,59 +128,28 @@ func (k *Kernel) PathTo(ctx context.Context, a netip.Addr, mark uint32) (RoutePa
 	if len(msgs) == 0 {
 		return RoutePath{}, unix.ENETUNREACH
 	}
-	index, mtu, err := parsePath(msgs[0])
-	if err != nil {
-		return RoutePath{}, err
+	var r routeMessage
+	if !r.decode(msgs[0]) {
+		return RoutePath{}, unix.EBADMSG
 	}
-	return k.path(ctx, index, mtu)
-}
-
-// parsePath returns the outgoing link and the mtu attribute of a route message.
-func parsePath(m []byte) (index, mtu int, err error) {
-	if len(m) < unix.SizeofRtMsg {
-		return 0, 0, unix.EBADMSG
-	}
-	attrs, err := nl.ParseRouteAttr(m[unix.SizeofRtMsg:])
-	if err != nil {
-		return 0, 0, err
-	}
-	native := nl.NativeEndian()
-	for _, a := range attrs {
-		switch a.Attr.Type {
-		case unix.RTA_OIF:
-			index = int(u32(native, a.Value))
-		case unix.RTA_METRICS:
-			metrics, err := nl.ParseRouteAttr(a.Value)
-			if err != nil {
-				return 0, 0, err
-			}
-			for _, metric := range metrics {
-				if metric.Attr.Type == unix.RTAX_MTU {
-					mtu = int(u32(native, metric.Value))
-				}
-			}
-		}
-	}
-	return index, mtu, nil
+	return k.path(ctx, r.link, r.mtu)
 }
 
 // defaultPath takes the default route with the lowest metric of the main
 // table, as "ip route show default" lists it first.
 func (k *Kernel) defaultPath(ctx context.Context) (RoutePath, error) {
 	for _, family := range bothFamilies {
-		list, err := k.routeList(ctx, family, netlink.Route{Table: unix.RT_TABLE_MAIN})
+		found, best := false, routeMessage{}
+		err := k.eachRoute(ctx, routeFilter{family: family, table: unix.RT_TABLE_MAIN}, func() { found = false }, func(r *routeMessage) {
+			if r.dst.Bits() == 0 && r.kind == unix.RTN_UNICAST && (!found || r.metric < best.metric) {
+				found, best = true, *r
+			}
+		})
 		if err != nil {
 			return RoutePath{}, err
 		}
-		var best *netlink.Route
-		for i, r := range list {
-			dst, ok := prefixOf(r.Dst)
-			if ok && dst.Bits() == 0 && r.Type == unix.RTN_UNICAST && (best == nil || r.Priority < best.Priority) {
-				best = &list[i]
-			}
-		}
-		if best != nil {
-			return k.path(ctx, outLink(*best), best.MTU)
+		if found {
+			return k.path(ctx, best.link, best.mtu)
 		}
 	}
 	return RoutePath{}, unix.ENETUNREACH
@@ -242,13 +164,4 @@ func (k *Kernel) path(ctx context.Context, index, mtu int) (RoutePath, error) {
 		mtu = l.MTU
 	}
 	return RoutePath{Link: l.Name, MTU: mtu}, nil
-}
-
-// outLink returns the link of a route, or of the first of its next hops; 0 if
-// it has none.
-func outLink(r netlink.Route) int {
-	if r.LinkIndex == 0 && len(r.MultiPath) > 0 {
-		return r.MultiPath[0].LinkIndex
-	}
-	return r.LinkIndex
 }

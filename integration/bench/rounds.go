@@ -1,0 +1,165 @@
+// SPDX-License-Identifier: MIT
+
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+)
+
+// A result is what one tool took for one operation, over all rounds.
+type result struct {
+	Operation string
+	Peers     int
+	Tool      string
+	Rounds    int
+	Wall, Min time.Duration // median, and the least
+	CPU       time.Duration // median
+	Memory    int64         // KiB, the most
+	Counts    *counts       // nil: not counted
+}
+
+// results are in the order in which they were first measured.
+type results struct {
+	order []result
+	costs map[string][]cost
+}
+
+func (r *results) key(operation string, peers int, tool string) string {
+	return fmt.Sprintf("%s|%d|%s", operation, peers, tool)
+}
+
+// add takes a cost. A name may say, after a "|", that it is another tool's.
+func (r *results) add(c cost, peers int, tool string) {
+	operation, other, ok := strings.Cut(c.Name, "|")
+	if ok {
+		tool = other
+	}
+	k := r.key(operation, peers, tool)
+	if r.costs == nil {
+		r.costs = map[string][]cost{}
+	}
+	if r.costs[k] == nil {
+		r.order = append(r.order, result{Operation: operation, Peers: peers, Tool: tool})
+	}
+	r.costs[k] = append(r.costs[k], c)
+}
+
+func (r *results) counted(operation string, peers int, tool string, c counts) {
+	for i, h := range r.order {
+		if h.Operation == operation && h.Peers == peers && h.Tool == tool {
+			r.order[i].Counts = &c
+		}
+	}
+}
+
+// all sums the rounds up, an operation's tools next to each other.
+func (r *results) all() []result {
+	var names []string
+	out := slices.Clone(r.order)
+	for i := range out {
+		h := &out[i]
+		if !slices.Contains(names, h.Operation) {
+			names = append(names, h.Operation)
+		}
+		list := r.costs[r.key(h.Operation, h.Peers, h.Tool)]
+		h.Rounds = len(list)
+		h.Wall, h.Min = median(list, func(c cost) time.Duration { return c.Wall })
+		h.CPU, _ = median(list, func(c cost) time.Duration { return c.CPU })
+		for _, c := range list {
+			h.Memory = max(h.Memory, c.Memory)
+		}
+	}
+	slices.SortStableFunc(out, func(a, b result) int {
+		if d := slices.Index(names, a.Operation) - slices.Index(names, b.Operation); d != 0 {
+			return d
+		}
+		return a.Peers - b.Peers
+	})
+	return out
+}
+
+func median(list []cost, of func(cost) time.Duration) (middle, least time.Duration) {
+	var all []time.Duration
+	for _, c := range list {
+		all = append(all, of(c))
+	}
+	slices.Sort(all)
+	return all[len(all)/2], all[0]
+}
+
+// alternate runs rounds of tools by turns, in the one order and then in the
+// other, until there are enough or a tool has spent its time. Then, where it
+// is cheap enough, it runs one more that counts.
+func (b *bench) alternate(ctx context.Context, peers int, tools []string, steps func(tool, trace string) []step) error {
+	spent := map[string]time.Duration{}
+	for i := range b.rounds {
+		order := slices.Clone(tools)
+		if i%2 == 1 {
+			slices.Reverse(order)
+		}
+		for _, tool := range order {
+			// Another round takes what a round has taken so far.
+			if i > 0 && spent[tool]+spent[tool]/time.Duration(i) > b.budget {
+				continue
+			}
+			start := time.Now()
+			costs, err := inRound(ctx, b.path(tool), steps(tool, ""))
+			spent[tool] += time.Since(start)
+			if err != nil {
+				return fmt.Errorf("%s with %d peers: %w", tool, peers, err)
+			}
+			for _, c := range costs {
+				b.results.add(c, peers, tool)
+			}
+			b.say("%d peers, %s, round %d: %v", peers, tool, i+1, time.Since(start).Round(time.Millisecond))
+		}
+	}
+	for _, tool := range tools {
+		if b.trace && spent[tool] < b.budget && (tool != wgQuickTool || peers <= 100) {
+			if err := b.count(ctx, peers, tool, steps); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// count runs a round under strace, each operation once.
+func (b *bench) count(ctx context.Context, peers int, tool string, steps func(tool, trace string) []step) error {
+	dir, err := os.MkdirTemp("", "wgctl-bench-")
+	if err != nil {
+		return err
+	}
+	defer func() { _ = os.RemoveAll(dir) }()
+	traced := map[string]string{}
+	list := steps(tool, dir)
+	for i := range list {
+		s := &list[i]
+		if s.Name != "" && traced[s.Name] == "" {
+			s.Trace = filepath.Join(dir, fmt.Sprint("step", i))
+			traced[s.Name] = s.Trace
+		}
+	}
+	if _, err := inRound(ctx, b.path(tool), list); err != nil {
+		return fmt.Errorf("counting what %s does with %d peers: %w", tool, peers, err)
+	}
+	for name, trace := range traced {
+		c, err := count(trace)
+		if err != nil {
+			return err
+		}
+		operation, other, ok := strings.Cut(name, "|")
+		if ok {
+			b.results.counted(operation, peers, other, c)
+		} else {
+			b.results.counted(operation, peers, tool, c)
+		}
+	}
+	return nil
+}

@@ -434,3 +434,26 @@ func TestPlanCheck(t *testing.T) {
 		t.Errorf("a plan changed something:\n%s", Diff(before, now))
 	}
 }
+
+// A tunnel that is what its file says has nothing to reload: for every file of
+// the corpus, each reached by a reload from the one before.
+func TestReloadOfCorpusIsQuiet(t *testing.T) {
+	t.Parallel()
+	Need(t, "wg", "nft", "iptables", "resolvconf", "bash")
+	h := quickHost(t, "wgctl")
+	underlay(h)
+	h.Sh("echo nameserver 192.0.2.53 | resolvconf -a eth0")
+	for i, name := range corpusNames(t, "") {
+		verb := []string{"reload", "--yes", "wg0"}
+		if i == 0 {
+			verb = []string{"up", "wg0"}
+		}
+		h.WriteFile(configOf("wg0"), corpusFile(t, "", name))
+		if out := h.Wgctl(verb...); out.Code != 0 {
+			t.Fatalf("%s: %v", name, out)
+		}
+		if out := h.Wgctl("plan", "reload", "--check", "wg0"); out.Code != 0 {
+			t.Errorf("%s: a second reload has something to do: %v", name, out)
+		}
+	}
+}

@@ -182,6 +182,9 @@ func TestForeign(t *testing.T) {
 	for _, f := range append(onLink, offLink...) {
 		h.Sh(f.do)
 	}
+	if out := wgctlOK(h, "reload", "wg0"); len(steps(out.Stderr)) > 0 {
+		t.Errorf("reload takes away what isn't its own: %v", out)
+	}
 	check := func() {
 		t.Helper()
 		s := statuses(h)["wg0"]

@@ -152,8 +152,14 @@ func (f *Fake) LinkSet(ctx context.Context, name string, mtu int, up bool) error
 	if l == nil {
 		return missingError{unix.ENODEV}
 	}
+	small := l.MTU < minMTU6
 	if mtu != 0 {
 		l.MTU = mtu // stays even if going up fails, as in the kernel
+	}
+	if l.MTU < minMTU6 {
+		l.dropIPv6()
+	} else if small && l.Up && l.Kind != kindWireGuard {
+		l.connect(fakeAddress{Address: Address{Prefix: netip.MustParsePrefix("fe80::/64")}})
 	}
 	switch {
 	case up && !l.Up:
@@ -164,6 +170,14 @@ func (f *Fake) LinkSet(ctx context.Context, name string, mtu int, up bool) error
 	return nil
 }
 
+// minMTU6 is IPV6_MIN_MTU: a link with less has no IPv6.
+const minMTU6 = 1280
+
+func (l *fakeLink) dropIPv6() {
+	l.addrs = slices.DeleteFunc(l.addrs, func(a fakeAddress) bool { return a.Prefix.Addr().Is6() })
+	l.routes = slices.DeleteFunc(l.routes, func(r InstalledRoute) bool { return r.Dst.Addr().Is6() })
+}
+
 // up opens the device's port, and makes the kernel's own address and routes.
 func (f *Fake) up(l *fakeLink) error {
 	if l.device != nil {
@@ -172,7 +186,7 @@ func (f *Fake) up(l *fakeLink) error {
 		}
 	}
 	l.Up = true
-	if l.Kind != kindWireGuard && l.Name != "lo" && !f.either("ipv6", l.Name, "disable_ipv6") {
+	if l.Kind != kindWireGuard && l.Name != "lo" && l.MTU >= minMTU6 && !f.either("ipv6", l.Name, "disable_ipv6") {
 		a := netip.MustParseAddr("fe80::").As16()
 		a[14], a[15] = byte(l.Index>>8), byte(l.Index)
 		l.insert(netip.PrefixFrom(netip.AddrFrom16(a), 64), true)
@@ -221,6 +235,9 @@ func (f *Fake) AddressAdd(ctx context.Context, link string, p netip.Prefix) erro
 	}
 	if p.Addr().Is6() && f.either("ipv6", link, "disable_ipv6") {
 		return unix.EACCES
+	}
+	if p.Addr().Is6() && l.MTU < minMTU6 {
+		return unix.EINVAL
 	}
 	if l.has(p) {
 		return unix.EEXIST

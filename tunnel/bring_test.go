@@ -107,6 +107,13 @@ PublicKey = ` + key("d") + `
 AllowedIPs = 10.99.0.0/16, 0.0.0.0/0
 PersistentKeepalive = 10`,
 	`[Interface]
+PrivateKey = ` + key("one") + `
+Address = 10.8.0.2/24
+MTU = 576
+[Peer]
+PublicKey = ` + key("a") + `
+AllowedIPs = 10.8.0.0/24`,
+	`[Interface]
 PrivateKey = ` + key("three") + `
 Address = 10.8.0.2/24, fd00::2/64
 [Peer]

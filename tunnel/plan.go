@@ -63,8 +63,14 @@ func (p *planner) up() {
 	}
 	device := diffDevice(p.want.Device, p.have.Device, p.last.Device)
 	p.device(isNew, device.set, device.setBack)
+	grows, shrinks := p.crossesMTU6()
+	if grows {
+		p.link()
+	}
 	p.addresses()
-	p.link()
+	if !grows && !shrinks {
+		p.link()
+	}
 	p.sysctls(p.want.Sysctls)
 	p.routesAndRules()
 	p.dns(p.want.DNS)
@@ -73,6 +79,9 @@ func (p *planner) up() {
 	}
 	p.goneRoutes(p.want.Routes)
 	p.goneAddresses()
+	if shrinks {
+		p.link()
+	}
 	p.goneSysctls(p.want.Sysctls)
 	p.device(isNew, device.drop, device.dropBack)
 	if p.want.Firewall.Empty() {
@@ -129,6 +138,19 @@ func (p *planner) device(isNew bool, next, prev netlinkx.DeviceChange) {
 		verb = "addconf"
 	}
 	p.add(deviceSet{name: p.name, verb: verb, next: next, prev: prev})
+}
+
+// crossesMTU6 reports whether the MTU of a link that is there grows to what
+// IPv6 needs, or shrinks below it. Below, the kernel takes all IPv6 addresses
+// off the link and no new ones (addrconf_notify): they come after the one and
+// go before the other, so that the way back has them too.
+func (p *planner) crossesMTU6() (grows, shrinks bool) {
+	const least = 1280 // IPV6_MIN_MTU
+	if p.have.Link == nil {
+		return false, false
+	}
+	now, then := p.have.Link.MTU >= least, p.want.MTU >= least
+	return !now && then, now && !then
 }
 
 func (p *planner) link() {

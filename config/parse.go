@@ -67,8 +67,9 @@ type builder struct {
 	key     string
 	line    int
 
-	named    bool // the peer has a Name key
-	badValue map[position]bool
+	named         bool // the peer has a Name key
+	masqueradeOff bool // the file says so
+	badValue      map[position]bool
 }
 
 func (b *builder) build(raw *ini.File) {

@@ -85,16 +85,48 @@ func installedRoute(r netlink.Route) (InstalledRoute, bool) {
 	if table == unix.RT_TABLE_UNSPEC {
 		table = routes.TableMain
 	}
+	kind := routes.Unicast
+	for k, t := range deadEnds {
+		if r.Type == int(t) {
+			kind = k
+		}
+	}
 	return InstalledRoute{
-		Route:    routes.Route{Dst: dst.Masked(), Table: table, Metric: metric},
+		Route:    routes.Route{Dst: dst.Masked(), Table: table, Metric: metric, Kind: kind},
 		Protocol: int(r.Protocol),
 		Plain:    plainRoute(r),
 	}, true
 }
 
 func plainRoute(r netlink.Route) bool {
-	return r.Type == unix.RTN_UNICAST && r.Gw == nil && r.Via == nil && r.Src == nil && r.Tos == 0 &&
+	known := r.Type == unix.RTN_UNICAST || r.Type == unix.RTN_THROW || r.Type == unix.RTN_UNREACHABLE
+	return known && r.Gw == nil && r.Via == nil && r.Src == nil && r.Tos == 0 &&
 		len(r.MultiPath) == 0 && r.Encap == nil && r.NHID == 0
+}
+
+// DeadEnds returns our routes that lead through no link, of all tables.
+func (k *Kernel) DeadEnds(ctx context.Context) ([]InstalledRoute, error) {
+	var out []InstalledRoute
+	for _, family := range bothFamilies {
+		var list []netlink.Route
+		f := netlink.Route{Protocol: Protocol}
+		err := k.dump(ctx, func() error {
+			list = nil
+			return k.handle.RouteListFilteredIter(family, &f, netlink.RT_FILTER_TABLE|netlink.RT_FILTER_PROTOCOL, func(r netlink.Route) bool {
+				list = append(list, r)
+				return true
+			})
+		})
+		if err != nil {
+			return nil, err
+		}
+		for _, r := range list {
+			if ir, ok := installedRoute(r); ok && ir.Kind != routes.Unicast {
+				out = append(out, ir)
+			}
+		}
+	}
+	return out, nil
 }
 
 // RouteOwner returns the link that the route's place is taken by; a route
@@ -109,11 +141,14 @@ func (k *Kernel) RouteOwner(ctx context.Context, r routes.Route) (string, error)
 		return "", err // ENOENT: no such table
 	}
 	for _, c := range list {
-		if ir, ok := installedRoute(c); !ok || ir.Route != r {
+		ir, ok := installedRoute(c)
+		place := r
+		place.Kind = ir.Kind // one of another kind is in the way too
+		if !ok || ir.Route != place {
 			continue
 		}
 		index := outLink(c)
-		if index == 0 {
+		if index == 0 || ir.Kind != routes.Unicast {
 			return "", nil
 		}
 		l, err := k.linkByIndex(ctx, index)
@@ -148,8 +183,13 @@ func (k *Kernel) PathTo(ctx context.Context, a netip.Addr, mark uint32) (RoutePa
 	if err := ctx.Err(); err != nil {
 		return RoutePath{}, err
 	}
-	if !a.IsValid() {
-		return k.defaultPath(ctx)
+	switch {
+	case !a.IsValid():
+		return k.defaultPath(ctx, bothFamilies[:]...)
+	case a == netip.IPv4Unspecified():
+		return k.defaultPath(ctx, netlink.FAMILY_V4)
+	case a == netip.IPv6Unspecified():
+		return k.defaultPath(ctx, netlink.FAMILY_V6)
 	}
 	msg := &nl.RtMsg{RtMsg: unix.RtMsg{Family: unix.AF_INET6, Dst_len: uint8(a.BitLen())}}
 	if a.Is4() {
@@ -212,9 +252,10 @@ func parsePath(m []byte) (index, mtu int, err error) {
 }
 
 // defaultPath takes the default route with the lowest metric of the main
-// table, as "ip route show default" lists it first.
-func (k *Kernel) defaultPath(ctx context.Context) (RoutePath, error) {
-	for _, family := range bothFamilies {
+// table, as "ip route show default" lists it first, of the first family that
+// has one.
+func (k *Kernel) defaultPath(ctx context.Context, families ...int) (RoutePath, error) {
+	for _, family := range families {
 		list, err := k.routeList(ctx, family, netlink.Route{Table: unix.RT_TABLE_MAIN})
 		if err != nil {
 			return RoutePath{}, err

@@ -96,5 +96,7 @@ func (r Ruleset) Empty() bool {
 // somebody tampered with has the digest "changed".
 type Installed struct {
 	Digest string `json:"digest,omitempty"`
-	Mark   uint32 `json:"mark,omitempty"` // the RestoreMark, read back from the table
+	Mark   uint32 `json:"mark,omitempty"` // the RestoreMark, or that of the kill switch, read back
+	// KillSwitch says that packets are dropped by one.
+	KillSwitch bool `json:"kill_switch,omitempty"`
 }

@@ -79,12 +79,12 @@ func TestIPTables(t *testing.T) {
 				goldens["killswitch-alone"], goldens["hub"], goldens["extra"], {Interface: "wg0", AntiSpoof: addrs("fd00::9"), RestoreMark: 3}, {Interface: "wg0", RestoreMark: 9}} {
 				for range 2 { // the second time over itself
 					mustApply(t, fw, r)
-					wantInstalled(t, fw, "wg0", Installed{Digest: r.Digest(), Mark: r.RestoreMark})
+					wantApplied(t, fw, r)
 				}
 			}
 			long := Ruleset{Interface: "_a=b+c.d-456789", AntiSpoof: addrs("10.8.0.1"), RestoreMark: 1}
 			mustApply(t, fw, long)
-			wantInstalled(t, fw, long.Interface, Installed{Digest: long.Digest(), Mark: 1})
+			wantApplied(t, fw, long)
 			wantInstalled(t, fw, "wg0", Installed{Digest: Ruleset{Interface: "wg0", RestoreMark: 9}.Digest(), Mark: 9})
 			mustApply(t, fw, Ruleset{Interface: long.Interface})
 			for range 2 {
@@ -155,7 +155,7 @@ func TestIPTablesSeesChanges(t *testing.T) {
 				}
 			}
 			mustApply(t, fw, r)
-			wantInstalled(t, fw, "wg0", Installed{Digest: r.Digest(), Mark: r.RestoreMark})
+			wantApplied(t, fw, r)
 		})
 	}
 }

@@ -64,7 +64,7 @@ func (r Ruleset) iptablesState(v6 bool) ipState {
 	both := [2]string{r.iptablesChains(false).fingerprint(), r.iptablesChains(true).fingerprint()}
 	for i := range s {
 		if len(s[i].rules) > 0 {
-			t := tag{ifname: r.Interface, mark: r.RestoreMark, digest: r.Digest(), rules: both[0] + both[1]}
+			t := tag{ifname: r.Interface, mark: r.mark(), digest: r.Digest(), rules: both[0] + both[1]}
 			s[i].rules[0] = strings.Replace(s[i].rules[0], fmt.Sprintf("%q", "wgctl: "+r.Interface), fmt.Sprintf("%q", t), 1)
 			break
 		}
@@ -207,8 +207,9 @@ func readIptables(ifname string, v4 ipState, v6 *ipState) Installed {
 	if !slices.ContainsFunc(families, func(s ipState) bool { return !s.empty() }) {
 		return Installed{}
 	}
-	found, ok := tag{}, true
+	found, ok, kill := tag{}, true, false
 	for _, s := range families {
+		kill = kill || s.kills()
 		ok = s.linked() && ok
 		if t, tagged := s.tag(ifname); tagged {
 			found = t
@@ -218,9 +219,16 @@ func readIptables(ifname string, v4 ipState, v6 *ipState) Installed {
 		ok = ok && len(found.rules) == 2*fingerprintLen && s.fingerprint() == found.rules[i*fingerprintLen:][:fingerprintLen]
 	}
 	if !ok {
-		return Installed{Digest: changed, Mark: found.mark}
+		found.digest = changed
 	}
-	return Installed{Digest: found.digest, Mark: found.mark}
+	return Installed{Digest: found.digest, Mark: found.mark, KillSwitch: kill}
+}
+
+// kills reports whether there is a chain of a kill switch.
+func (s ipState) kills() bool {
+	return slices.ContainsFunc(ownChains[:], func(c ownChain) bool {
+		return c.of.Table == killTable && s[slices.Index(ownChains[:], c)].exists
+	})
 }
 
 // linked reports whether each chain is reached by one jump, from its own hook.

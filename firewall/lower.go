@@ -9,10 +9,12 @@ import "net/netip"
 // really leaves by is known, after all translation and rerouting. iptables
 // can't tell there where a forwarded packet came in, and has two.
 var (
-	killOut     = Chain{"kill", "output"}
-	killForward = Chain{"kill", "forward"}
-	killAll     = Chain{"kill", "postrouting"}
+	killOut     = Chain{killTable, "output"}
+	killForward = Chain{killTable, "forward"}
+	killAll     = Chain{killTable, "postrouting"}
 )
+
+const killTable = "kill"
 
 // rules returns the rules that both backends have, in order: those of one
 // chain count from the top.

@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/google/nftables"
 	"github.com/google/nftables/userdata"
@@ -134,6 +135,7 @@ func (b nft) installed(ctx context.Context, ifname string) (Installed, error) {
 	}
 	t, ok := tagOf(chains, ifname)
 	found := Installed{Digest: t.digest, Mark: t.mark}
+	found.KillSwitch = slices.ContainsFunc(chains, func(c installedChain) bool { return c.Name == killChain })
 	// A dormant table has all its rules and none of their effect.
 	if !ok || table.Flags&nftables.TableFlagDormant != 0 || fingerprint(sets, chains) != t.rules {
 		found.Digest = changed

@@ -52,6 +52,12 @@ func mustApply(t *testing.T, fw *Firewall, r Ruleset) {
 	}
 }
 
+// wantApplied asks for all of r.
+func wantApplied(t *testing.T, fw *Firewall, r Ruleset) {
+	t.Helper()
+	wantInstalled(t, fw, r.Interface, Installed{Digest: r.Digest(), Mark: r.mark(), KillSwitch: !r.KillSwitch.IsZero()})
+}
+
 func wantInstalled(t *testing.T, fw *Firewall, name string, want Installed) {
 	t.Helper()
 	got, err := fw.Installed(t.Context(), name)
@@ -73,13 +79,13 @@ func TestNFTablesGolden(t *testing.T) {
 		if diff := cmp.Diff(listed(golden(t, name)), listed(got)); diff != "" {
 			t.Errorf("%s (-want +got):\n%s", name, diff)
 		}
-		wantInstalled(t, fw, r.Interface, Installed{Digest: r.Digest(), Mark: r.RestoreMark})
+		wantApplied(t, fw, r)
 		sh(t, "nft list ruleset > /dev/shm/wgctl-test.$$; nft flush ruleset; nft -f /dev/shm/wgctl-test.$$; rm /dev/shm/wgctl-test.$$")
 		if again := sh(t, "nft list ruleset"); again != got {
 			t.Errorf("%s: nft reads its own listing as\n%s", name, again)
 		}
 		if slices.Contains([]string{"full", "anti-spoof", "mark"}, name) { // others have matches that nft merges
-			wantInstalled(t, fw, r.Interface, Installed{Digest: r.Digest(), Mark: r.RestoreMark})
+			wantApplied(t, fw, r)
 		}
 		mustApply(t, fw, Ruleset{Interface: r.Interface})
 	}
@@ -100,7 +106,7 @@ func TestNFTablesReplaceAndRemove(t *testing.T) {
 	if n := strings.Count(sh(t, "nft list tables"), "table inet wgctl-wg0\n"); n != 1 {
 		t.Errorf("%d tables after ten replacements", n)
 	}
-	wantInstalled(t, fw, "wg0", Installed{Digest: r.Digest(), Mark: 10})
+	wantApplied(t, fw, r)
 	if got, want := sh(t, "nft list ruleset"), before+r.Text(); got != want {
 		t.Errorf("ruleset (-want +got):\n%s", cmp.Diff(want, got))
 	}
@@ -131,7 +137,7 @@ func TestNFTablesBadRuleKeepsTheOldTable(t *testing.T) {
 	if after := sh(t, "nft list ruleset"); after != before {
 		t.Errorf("after the bad batch (-want +got):\n%s", cmp.Diff(before, after))
 	}
-	wantInstalled(t, fw, "wg0", Installed{Digest: r.Digest(), Mark: r.RestoreMark})
+	wantApplied(t, fw, r)
 }
 
 func TestNFTablesSeesChanges(t *testing.T) {
@@ -159,7 +165,7 @@ func TestNFTablesSeesChanges(t *testing.T) {
 			t.Errorf("%s: %+v, %v, want %+v", name, got, err, want)
 		}
 		mustApply(t, fw, r)
-		wantInstalled(t, fw, "wg0", Installed{Digest: r.Digest(), Mark: r.RestoreMark})
+		wantApplied(t, fw, r)
 	}
 	sh(t, "nft delete table inet wgctl-wg0")
 	wantInstalled(t, fw, "wg0", Installed{})
@@ -171,7 +177,7 @@ func TestNFTablesNames(t *testing.T) {
 	for _, name := range []string{"_=+.-", "wg+", "-x", "0", "123456789012345"} {
 		r := Ruleset{Interface: name, AntiSpoof: addrs("10.8.0.1"), RestoreMark: 7}
 		mustApply(t, fw, r)
-		wantInstalled(t, fw, name, Installed{Digest: r.Digest(), Mark: 7})
+		wantApplied(t, fw, r)
 		mustApply(t, fw, Ruleset{Interface: name})
 	}
 	if left := sh(t, "nft list ruleset"); left != "" {
@@ -199,7 +205,7 @@ func TestNFTablesManyAddresses(t *testing.T) {
 		r.AntiSpoof = append(r.AntiSpoof, addrs(fmt.Sprintf("10.8.%d.%d", i/250, 1+i%250))...)
 	}
 	mustApply(t, fw, r)
-	wantInstalled(t, fw, "wg0", Installed{Digest: r.Digest()})
+	wantApplied(t, fw, r)
 	if n := strings.Count(sh(t, "nft list ruleset"), " drop comment "); n != 500 {
 		t.Errorf("%d rules, want 500", n)
 	}

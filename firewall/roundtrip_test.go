@@ -29,7 +29,7 @@ func listed(text string) []string {
 func checkRoundTrip(t *testing.T, fw *Firewall, r Ruleset) {
 	t.Helper()
 	mustApply(t, fw, r)
-	wantInstalled(t, fw, r.Interface, Installed{Digest: r.Digest(), Mark: r.RestoreMark})
+	wantApplied(t, fw, r)
 	text := r.Text()
 	if diff := cmp.Diff(listed(text), listed(sh(t, "nft list ruleset"))); diff != "" {
 		t.Errorf("listed (-Text +nft):\n%s", diff)
@@ -123,7 +123,7 @@ func TestNFTablesManyForwards(t *testing.T) {
 		})
 	}
 	mustApply(t, fw, r)
-	wantInstalled(t, fw, "wg0", Installed{Digest: r.Digest()})
+	wantApplied(t, fw, r)
 	if n := r.Count(); n != 3 {
 		t.Errorf("%d rules, want one to come in, one for the host and one for the way back", n)
 	}
@@ -132,7 +132,7 @@ func TestNFTablesManyForwards(t *testing.T) {
 	}
 	r.PortForwards = []PortForward{{Protocol: UDP, First: 1, Count: 65534, To: addr("10.8.0.2"), ToFirst: 2}}
 	mustApply(t, fw, r)
-	wantInstalled(t, fw, "wg0", Installed{Digest: r.Digest()})
+	wantApplied(t, fw, r)
 	mustApply(t, fw, r)
 	mustApply(t, fw, Ruleset{Interface: "wg0"})
 	if left := sh(t, "nft list ruleset"); left != "" {
@@ -152,8 +152,8 @@ func TestNFTablesSeesChangedElements(t *testing.T) {
 	} {
 		r := goldens[c.ruleset]
 		mustApply(t, fw, r)
-		wantInstalled(t, fw, "wg0", Installed{Digest: r.Digest(), Mark: r.RestoreMark})
+		wantApplied(t, fw, r)
 		sh(t, "nft '"+c.tamper+"'")
-		wantInstalled(t, fw, "wg0", Installed{Digest: changed, Mark: r.RestoreMark})
+		wantInstalled(t, fw, "wg0", Installed{Digest: changed, Mark: r.mark(), KillSwitch: !r.KillSwitch.IsZero()})
 	}
 }

@@ -198,9 +198,11 @@ func baseChains() []chain {
 		{ForwardFilter, "forward", filter, fwd, "forward", zero, "filter", nil},
 		{OutputFilter, "output", filter, out, "output", zero, "filter", nil},
 		{PostroutingNAT, "srcnat", nat, post, "postrouting", nftables.ChainPriorityNATSource, "srcnat", nil},
-		{killAll, "killswitch", filter, post, "postrouting", zero, "filter", nil},
+		{killAll, killChain, filter, post, "postrouting", zero, "filter", nil},
 	}
 }
+
+const killChain = "killswitch"
 
 // chains returns the chains that have rules, in one table for both families.
 func (r Ruleset) chains() []chain {
@@ -214,11 +216,14 @@ func (r Ruleset) chains() []chain {
 	if len(chains) > 0 {
 		sets, rendered := render(r.Interface, r.sets(), chains)
 		chains[0].rules[0].comment = tag{
-			ifname: r.Interface, mark: r.RestoreMark, digest: r.Digest(), rules: fingerprint(sets, rendered),
+			ifname: r.Interface, mark: r.mark(), digest: r.Digest(), rules: fingerprint(sets, rendered),
 		}.String()
 	}
 	return chains
 }
+
+// mark is the one that the tag names.
+func (r Ruleset) mark() uint32 { return cmp.Or(r.RestoreMark, r.KillSwitch.Mark) }
 
 func (r Rule) comment() string {
 	if r.Comment == "" {

@@ -15,6 +15,7 @@ const (
 func (b *builder) check() {
 	b.checkMTU()
 	b.checkDNS()
+	b.checkForwarding()
 	b.checkPeers()
 	b.checkClaims()
 }

@@ -43,7 +43,13 @@ type Interface struct {
 	SaveConfig bool
 
 	// Keys of wgctl.
-	Backend Backend
+	Backend      Backend
+	ExcludedIPs  []netip.Prefix // masked, in order
+	Forward      *bool
+	Masquerade   Masquerade
+	PortForwards []PortForward // in order, no two for the same packet
+	ClampMSS     ClampMSS
+	KillSwitch   bool
 }
 
 // Hooks are shell commands in order, as written but for the space around them.

@@ -70,6 +70,35 @@ func (i *Interface) format(w *bytes.Buffer) {
 	if i.Backend != "" {
 		entry(w, "Backend", string(i.Backend))
 	}
+	i.formatForwarding(w)
+}
+
+func (i *Interface) formatForwarding(w *bytes.Buffer) {
+	list(w, "ExcludedIPs", strs(i.ExcludedIPs, netip.Prefix.String))
+	if i.Forward != nil {
+		entry(w, "Forward", onOff(*i.Forward))
+	}
+	links := i.Masquerade.Links
+	if i.Masquerade.Auto {
+		links = append([]string{"auto"}, links...)
+	}
+	list(w, "Masquerade", links)
+	for _, f := range i.PortForwards {
+		entry(w, "PortForward", f.String())
+	}
+	if i.ClampMSS != (ClampMSS{}) {
+		entry(w, "ClampMSS", i.ClampMSS.String())
+	}
+	if i.KillSwitch {
+		entry(w, "KillSwitch", onOff(true))
+	}
+}
+
+func onOff(on bool) string {
+	if on {
+		return "on"
+	}
+	return "off"
 }
 
 type hookList struct {
@@ -190,7 +219,10 @@ func (i *Interface) equal(j *Interface) bool {
 	}
 	return same(i.PrivateKey, j.PrivateKey) && same(i.ListenPort, j.ListenPort) && same(i.FwMark, j.FwMark) &&
 		slices.Equal(i.Addresses, j.Addresses) && slices.Equal(i.DNS, j.DNS) && slices.Equal(i.DNSSearch, j.DNSSearch) &&
-		i.MTU == j.MTU && i.Table == j.Table && i.SaveConfig == j.SaveConfig && i.Backend == j.Backend
+		i.MTU == j.MTU && i.Table == j.Table && i.SaveConfig == j.SaveConfig && i.Backend == j.Backend &&
+		slices.Equal(i.ExcludedIPs, j.ExcludedIPs) && same(i.Forward, j.Forward) && i.Masquerade.Auto == j.Masquerade.Auto &&
+		slices.Equal(i.Masquerade.Links, j.Masquerade.Links) && slices.Equal(i.PortForwards, j.PortForwards) &&
+		i.ClampMSS == j.ClampMSS && i.KillSwitch == j.KillSwitch
 }
 
 // same reports whether two optional values are equal, or both missing.

@@ -2,7 +2,10 @@
 
 package config
 
-import "strings"
+import (
+	"slices"
+	"strings"
+)
 
 // A section is what a line stands in.
 type section uint8
@@ -65,6 +68,12 @@ var keys = []key{
 	{"PostDown", interfaceSection, hookGrammar, (*builder).hook},
 	{"SaveConfig", interfaceSection, quickGrammar, (*builder).saveConfig},
 	{"Backend", interfaceSection, quickGrammar, (*builder).backend},
+	{"ExcludedIPs", interfaceSection, quickGrammar, (*builder).excludedIPs},
+	{"Forward", interfaceSection, quickGrammar, (*builder).forward},
+	{"Masquerade", interfaceSection, quickGrammar, (*builder).masquerade},
+	{"PortForward", interfaceSection, quickGrammar, (*builder).portForward},
+	{"ClampMSS", interfaceSection, quickGrammar, (*builder).clampMSS},
+	{"KillSwitch", interfaceSection, quickGrammar, (*builder).killSwitch},
 
 	{"Name", peerSection, quickGrammar, (*builder).name},
 	{"PublicKey", peerSection, wgGrammar, (*builder).publicKey},
@@ -76,7 +85,9 @@ var keys = []key{
 
 // own reports whether a key is wgctl's, so that neither wg nor wg-quick
 // knows it.
-func (k *key) own() bool { return k.name == "Backend" || k.name == "Name" }
+func (k *key) own() bool {
+	return slices.Contains(ownKeys["["+strings.ToLower(k.section.String())+"]"], strings.ToLower(k.name))
+}
 
 var keyByFold = func() map[string]*key {
 	m := make(map[string]*key, len(keys)+2)

@@ -61,8 +61,9 @@ type builder struct {
 	key     string
 	line    int
 
-	named    bool // the peer has a Name key
-	badValue map[place]bool
+	named         bool // the peer has a Name key
+	masqueradeOff bool // the file says so
+	badValue      map[place]bool
 }
 
 // read takes sections as the normaliser writes them.

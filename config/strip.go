@@ -12,7 +12,10 @@ import (
 // only wgctl knows, by section.
 var (
 	quickKeys = []string{"address", "mtu", "dns", "table", "preup", "predown", "postup", "postdown", "saveconfig"}
-	ownKeys   = map[string][]string{"[interface]": {"backend"}, "[peer]": {"name"}}
+	ownKeys   = map[string][]string{
+		"[interface]": {"backend", "excludedips", "forward", "masquerade", "portforward", "clampmss", "killswitch"},
+		"[peer]":      {"name"},
+	}
 )
 
 // Strip returns the lines of a config file that are wg's, as wg-quick's strip

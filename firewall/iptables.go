@@ -23,8 +23,8 @@ const lockWait = "--wait=5"
 // context that has ended.
 const undoTimeout = 30 * time.Second
 
-// An iptables is the iptables backend: chains of our own in the tables raw and
-// mangle of both families, and one jump to each. iptables-save is read whole,
+// An iptables is the iptables backend: chains of our own in the tables of both
+// families, and one jump to each. iptables-save is read whole,
 // and one iptables-restore a family makes all changes of it.
 //
 // go-iptables tells what a program can do. It does not read or write rules
@@ -82,13 +82,18 @@ func (b iptables) check(r Ruleset) error {
 	if strings.HasSuffix(r.Interface, "+") {
 		return fmt.Errorf("writing iptables rules: iptables takes the interface name %q as a pattern", r.Interface)
 	}
-	for _, a := range r.canonical().AntiSpoof {
-		if a.Is6() && b.v6.Path == "" {
-			return fmt.Errorf("writing iptables rules for %s: ip6tables is not usable here", a)
+	for _, rule := range r.canonical().iptablesRules() {
+		switch {
+		case rule.Family == IPv6 && rule.Comment == "neighbour discovery", rule.Family == IPv6 && rule.Comment == "DHCPv6":
+			// Without IPv6 there is none to let through.
+		case rule.Family == IPv6 && b.v6.Path == "":
+			return fmt.Errorf("writing iptables rules for %s: ip6tables is not usable here", rule.subject())
+		case rule.Family == IPv4 && b.v4.Path == "":
+			return fmt.Errorf("writing iptables rules for %s: iptables is not usable here", rule.subject())
 		}
-		if a.Is4() && b.v4.Path == "" {
-			return fmt.Errorf("writing iptables rules for %s: iptables is not usable here", a)
-		}
+	}
+	if !r.KillSwitch.IsZero() && (b.v4.Path == "" || b.v6.Path == "" && hasIPv6()) {
+		return errors.New("writing iptables rules: a kill switch needs both iptables and ip6tables")
 	}
 	return nil
 }
@@ -207,9 +212,12 @@ func (t Tool) mayHold(ifname string) bool {
 		return false
 	}
 	return slices.ContainsFunc(chains, func(c *nftables.Chain) bool {
-		return slices.ContainsFunc([]int{ipRaw, ipPost, ipPre}, func(i int) bool {
-			return c.Name == chainName(ifname, i) && c.Table.Name == ownChains[i].table
-		})
+		for i, own := range ownChains {
+			if c.Name == chainName(ifname, i) && c.Table.Name == own.table {
+				return true
+			}
+		}
+		return false
 	})
 }
 
@@ -227,6 +235,6 @@ func legacyTables(v6 bool) bool {
 		return false // without the module there is no such file
 	}
 	return slices.ContainsFunc(strings.Fields(string(names)), func(name string) bool {
-		return name == "raw" || name == "mangle"
+		return slices.Contains(ownTables[:], name)
 	})
 }

@@ -50,7 +50,10 @@ func openIPTables(t *testing.T, mode string) (*Firewall, []Tool) {
 	for _, tool := range tools {
 		for _, rule := range []string{
 			"raw -A PREROUTING -i lo -j ACCEPT", "mangle -A PREROUTING -p udp -j MARK --set-mark 7",
-			"mangle -A POSTROUTING -p udp -j ACCEPT", "mangle -N wgctl-wg00-pre",
+			"mangle -A POSTROUTING -p udp -j ACCEPT", "mangle -A FORWARD -i lo -j ACCEPT", "nat -A PREROUTING -i lo -j ACCEPT",
+			"nat -A INPUT -i lo -j ACCEPT", "nat -A OUTPUT -o lo -j ACCEPT", "nat -A POSTROUTING -o lo -j ACCEPT", "filter -A INPUT -i lo -j ACCEPT",
+			"mangle -A INPUT -i lo -j ACCEPT", "mangle -A OUTPUT -o lo -j ACCEPT", "raw -A OUTPUT -o lo -j ACCEPT",
+			"filter -A FORWARD -i lo -j ACCEPT", "filter -A OUTPUT -o lo -j ACCEPT", "mangle -N wgctl-wg00-pre",
 			`mangle -A wgctl-wg00-pre -m comment --comment "wgctl: wg0" -j RETURN`,
 		} {
 			if out, err := exec.Command("sh", "-c", tool.Path+" -t "+rule).CombinedOutput(); err != nil {
@@ -72,15 +75,16 @@ func TestIPTables(t *testing.T) {
 			fw, tools := openIPTables(t, mode)
 			before := ipSave(t, tools)
 			wantInstalled(t, fw, "wg0", Installed{})
-			for _, r := range []Ruleset{goldens["full"], goldens["anti-spoof"], goldens["full"], {Interface: "wg0", AntiSpoof: addrs("fd00::9"), RestoreMark: 3}, {Interface: "wg0", RestoreMark: 9}} {
+			for _, r := range []Ruleset{goldens["full"], goldens["anti-spoof"], goldens["full"], goldens["relay"], goldens["killswitch"],
+				goldens["killswitch-alone"], goldens["hub"], goldens["extra"], {Interface: "wg0", AntiSpoof: addrs("fd00::9"), RestoreMark: 3}, {Interface: "wg0", RestoreMark: 9}} {
 				for range 2 { // the second time over itself
 					mustApply(t, fw, r)
-					wantInstalled(t, fw, "wg0", Installed{Digest: r.Digest(), Mark: r.RestoreMark})
+					wantApplied(t, fw, r)
 				}
 			}
 			long := Ruleset{Interface: "_a=b+c.d-456789", AntiSpoof: addrs("10.8.0.1"), RestoreMark: 1}
 			mustApply(t, fw, long)
-			wantInstalled(t, fw, long.Interface, Installed{Digest: long.Digest(), Mark: 1})
+			wantApplied(t, fw, long)
 			wantInstalled(t, fw, "wg0", Installed{Digest: Ruleset{Interface: "wg0", RestoreMark: 9}.Digest(), Mark: 9})
 			mustApply(t, fw, Ruleset{Interface: long.Interface})
 			for range 2 {
@@ -97,8 +101,8 @@ func TestIPTables(t *testing.T) {
 // The rules are those of wg-quick's add_default, in chains of our own.
 func TestIPTablesRules(t *testing.T) {
 	want := []string{
-		`-A wgctl-wg0-raw -d 10.8.0.1/32 ! -i wg0 -m addrtype ! --src-type LOCAL -m comment --comment "wgctl: wg0 mark 0xca6c digest 4a03ba3b3614a9f9" -j DROP`,
-		`-A wgctl-wg0-raw -d fd00::1/128 ! -i wg0 -m addrtype ! --src-type LOCAL -m comment --comment "wgctl: wg0 mark 0xca6c digest 4a03ba3b3614a9f9" -j DROP`,
+		`-A wgctl-wg0-raw -d 10.8.0.1/32 ! -i wg0 -m addrtype ! --src-type LOCAL -m comment --comment "wgctl: wg0 mark 0xca6c digest 4a03ba3b3614a9f9 rules 70e97b82431c4c33" -j DROP`,
+		`-A wgctl-wg0-raw -d fd00::1/128 ! -i wg0 -m addrtype ! --src-type LOCAL -m comment --comment "wgctl: wg0 mark 0xca6c digest 4a03ba3b3614a9f9 rules 70e97b82431c4c33" -j DROP`,
 	}
 	for range 2 { // once a family
 		want = append(want,
@@ -151,7 +155,7 @@ func TestIPTablesSeesChanges(t *testing.T) {
 				}
 			}
 			mustApply(t, fw, r)
-			wantInstalled(t, fw, "wg0", Installed{Digest: r.Digest(), Mark: r.RestoreMark})
+			wantApplied(t, fw, r)
 		})
 	}
 }

@@ -4,27 +4,40 @@ package firewall
 
 import (
 	"fmt"
-	"net/netip"
 	"slices"
-	"strconv"
 	"strings"
 )
 
 // ownChains are the chains that a tunnel has in iptables, if they have rules.
 // A chain is called wgctl-IF-SUFFIX, which has to stay within the 28 bytes of
-// XT_EXTENSION_MAXNAMELEN for an interface name of 15.
-var ownChains = [...]struct{ table, suffix, hook string }{
-	{"raw", "raw", "PREROUTING"},
-	{"mangle", "post", "POSTROUTING"},
-	{"mangle", "pre", "PREROUTING"},
+// XT_EXTENSION_MAXNAMELEN for an interface name of 15. Jumps are inserted at
+// the head of a hook in this order, so that those of the kill switch come to
+// stand before all others.
+var ownChains = [...]ownChain{
+	{"raw", "raw", "PREROUTING", PreroutingRaw},
+	{"mangle", "post", "POSTROUTING", PostroutingMangle},
+	{"mangle", "pre", "PREROUTING", PreroutingMangle},
+	{"mangle", "mfwd", "FORWARD", ForwardMangle},
+	{"nat", "dnat", "PREROUTING", PreroutingNAT},
+	{"nat", "own", "OUTPUT", OutputNAT},
+	{"nat", "snat", "POSTROUTING", PostroutingNAT},
+	{"filter", "in", "INPUT", InputFilter},
+	{"filter", "fwd", "FORWARD", ForwardFilter},
+	{"filter", "out", "OUTPUT", OutputFilter},
+	{"filter", "kfwd", "FORWARD", killForward},
+	{"filter", "kout", "OUTPUT", killOut},
 }
 
-// Indexes in ownChains.
-const (
-	ipRaw = iota
-	ipPost
-	ipPre
-)
+// An ownChain is a chain of ours in a table, with the hook that jumps to it and
+// the rules that go there.
+type ownChain struct {
+	table, suffix, hook string
+	of                  Chain
+}
+
+// ownTables are the tables of ownChains. That of the kill switch is filled
+// first and emptied last.
+var ownTables = [...]string{"filter", "raw", "mangle", "nat"}
 
 func chainName(ifname string, i int) string { return "wgctl-" + ifname + "-" + ownChains[i].suffix }
 
@@ -47,29 +60,36 @@ func (s ipState) empty() bool {
 // iptablesState returns what one family's iptables shall have of the ruleset.
 func (r Ruleset) iptablesState(v6 bool) ipState {
 	r = r.canonical()
-	comment := fmt.Sprintf(`-m comment --comment "wgctl: %s"`, r.Interface)
-	var s ipState
-	for _, a := range r.AntiSpoof {
-		if a.Is6() == v6 {
-			s[ipRaw].rules = append(s[ipRaw].rules, fmt.Sprintf("-d %s ! -i %s -m addrtype ! --src-type LOCAL %s -j DROP",
-				netip.PrefixFrom(a, a.BitLen()), r.Interface, comment))
+	s := r.iptablesChains(v6)
+	both := [2]string{r.iptablesChains(false).fingerprint(), r.iptablesChains(true).fingerprint()}
+	for i := range s {
+		if len(s[i].rules) > 0 {
+			t := tag{ifname: r.Interface, mark: r.mark(), digest: r.Digest(), rules: both[0] + both[1]}
+			s[i].rules[0] = strings.Replace(s[i].rules[0], fmt.Sprintf("%q", "wgctl: "+r.Interface), fmt.Sprintf("%q", t), 1)
+			break
 		}
 	}
-	if r.RestoreMark != 0 {
-		s[ipPost].rules = []string{fmt.Sprintf("-p udp -m mark --mark %#x %s -j CONNMARK --save-mark", r.RestoreMark, comment)}
-		s[ipPre].rules = []string{fmt.Sprintf("-p udp %s -j CONNMARK --restore-mark", comment)}
+	return s
+}
+
+// iptablesChains returns it without the tag.
+func (r Ruleset) iptablesChains(v6 bool) ipState {
+	family := IPv4
+	if v6 {
+		family = IPv6
 	}
-	tagged := false
-	for i := range s {
-		if len(s[i].rules) == 0 {
+	var s ipState
+	for _, rule := range r.iptablesRules() {
+		if rule.Family != AnyFamily && rule.Family != family {
 			continue
 		}
-		s[i].exists = true
-		s[i].jumps = []string{fmt.Sprintf("-A %s %s -j %s", ownChains[i].hook, comment, chainName(r.Interface, i))}
-		if !tagged {
-			t := tag{ifname: r.Interface, mark: r.RestoreMark, digest: r.Digest()}
-			s[i].rules[0] = strings.Replace(s[i].rules[0], comment, fmt.Sprintf("-m comment --comment %q", t), 1)
-			tagged = true
+		i := slices.IndexFunc(ownChains[:], func(c ownChain) bool { return c.of == rule.Chain })
+		s[i].rules = append(s[i].rules, rule.iptables("wgctl: "+r.Interface))
+	}
+	for i := range s {
+		if len(s[i].rules) > 0 {
+			s[i].exists = true
+			s[i].jumps = []string{fmt.Sprintf(`-A %s -m comment --comment "wgctl: %s" -j %s`, ownChains[i].hook, r.Interface, chainName(r.Interface, i))}
 		}
 	}
 	return s
@@ -80,11 +100,17 @@ func (r Ruleset) iptablesState(v6 bool) ipState {
 // jumps, which turn them on, come last.
 func restoreText(ifname string, have, want ipState) string {
 	var b strings.Builder
-	for _, table := range []string{"raw", "mangle"} {
+	for _, table := range ownTables {
+		kept := have.keptJumps(want, table)
 		var lines []string
 		for _, step := range []func(int, ipChain, ipChain) []string{
 			func(i int, _, want ipChain) []string { return fillChain(chainName(ifname, i), want) },
-			func(_ int, have, want ipChain) []string { return moveJumps(have, want) },
+			func(_ int, have, want ipChain) []string {
+				if kept {
+					return nil
+				}
+				return moveJumps(have, want)
+			},
 			func(i int, have, want ipChain) []string { return dropChain(chainName(ifname, i), have, want) },
 		} {
 			for i := range ownChains {
@@ -100,6 +126,17 @@ func restoreText(ifname string, have, want ipState) string {
 	return b.String()
 }
 
+// keptJumps reports whether all jumps of a table are as wanted. If one isn't,
+// all are set anew: their order counts.
+func (s ipState) keptJumps(want ipState, table string) bool {
+	for i := range s {
+		if ownChains[i].table == table && !slices.Equal(s[i].jumps, want[i].jumps) {
+			return false
+		}
+	}
+	return true
+}
+
 // fillChain makes the chain, or empties one that is there, and adds its rules.
 func fillChain(name string, want ipChain) []string {
 	if !want.exists {
@@ -112,17 +149,13 @@ func fillChain(name string, want ipChain) []string {
 	return lines
 }
 
-// moveJumps deletes the jumps that are there and inserts the wanted ones,
-// unless they are the same: those keep their place.
+// moveJumps deletes the jumps that are there and inserts the wanted ones.
 func moveJumps(have, want ipChain) []string {
-	if slices.Equal(have.jumps, want.jumps) {
-		return nil
-	}
 	var lines []string
 	for _, j := range have.jumps {
 		lines = append(lines, "-D"+strings.TrimPrefix(j, "-A"))
 	}
-	for _, j := range slices.Backward(want.jumps) {
+	for _, j := range want.jumps {
 		lines = append(lines, "-I"+strings.TrimPrefix(j, "-A"))
 	}
 	return lines
@@ -164,10 +197,8 @@ func parseSave(save, ifname string) ipState {
 	return s
 }
 
-// readIptables returns the ruleset that the states of both families come from;
-// one that was tampered with has the digest "changed". Versions of iptables print
-// the same rule in different words, so that rules are read by the words that
-// carry a value; the result must then be the ruleset that the tag names.
+// readIptables returns what the states of both families say of themselves; a
+// ruleset that was tampered with has the digest "changed".
 func readIptables(ifname string, v4 ipState, v6 *ipState) Installed {
 	families := []ipState{v4}
 	if v6 != nil {
@@ -176,28 +207,28 @@ func readIptables(ifname string, v4 ipState, v6 *ipState) Installed {
 	if !slices.ContainsFunc(families, func(s ipState) bool { return !s.empty() }) {
 		return Installed{}
 	}
-	found, ok := tag{}, true
-	read := Ruleset{Interface: ifname}
+	found, ok, kill := tag{}, true, false
 	for _, s := range families {
+		kill = kill || s.kills()
 		ok = s.linked() && ok
 		if t, tagged := s.tag(ifname); tagged {
 			found = t
 		}
-		for _, rule := range s[ipRaw].rules {
-			p, err := netip.ParsePrefix(withBits(option(rule, "-d")))
-			ok = ok && err == nil && option(rule, "-i") == ifname && option(rule, "-j") == "DROP"
-			read.AntiSpoof = append(read.AntiSpoof, p.Addr())
-		}
 	}
-	for _, s := range families { // each of them has the mark's rules
-		mark, whole := s.marks()
-		ok = ok && whole && mark == found.mark
-		read.RestoreMark = mark
+	for i, s := range families {
+		ok = ok && len(found.rules) == 2*fingerprintLen && s.fingerprint() == found.rules[i*fingerprintLen:][:fingerprintLen]
 	}
-	if !ok || read.Digest() != found.digest {
-		return Installed{Digest: changed, Mark: found.mark}
+	if !ok {
+		found.digest = changed
 	}
-	return Installed{Digest: found.digest, Mark: found.mark}
+	return Installed{Digest: found.digest, Mark: found.mark, KillSwitch: kill}
+}
+
+// kills reports whether there is a chain of a kill switch.
+func (s ipState) kills() bool {
+	return slices.ContainsFunc(ownChains[:], func(c ownChain) bool {
+		return c.of.Table == killTable && s[slices.Index(ownChains[:], c)].exists
+	})
 }
 
 // linked reports whether each chain is reached by one jump, from its own hook.
@@ -223,37 +254,4 @@ func (s ipState) tag(ifname string) (tag, bool) {
 		}
 	}
 	return tag{}, false
-}
-
-// marks returns the mark that is saved and restored, and whether the two
-// chains do that and nothing else.
-func (s ipState) marks() (uint32, bool) {
-	post, pre := s[ipPost].rules, s[ipPre].rules
-	if len(post) == 0 && len(pre) == 0 {
-		return 0, true
-	}
-	if len(post) != 1 || len(pre) != 1 {
-		return 0, false
-	}
-	value, _, _ := strings.Cut(option(post[0], "--mark"), "/")
-	mark, err := strconv.ParseUint(value, 0, 32)
-	return uint32(mark), err == nil && mark != 0 &&
-		strings.Contains(post[0], "--save-mark") && strings.Contains(pre[0], "--restore-mark")
-}
-
-// option returns the word after an option of a rule, or "".
-func option(rule, name string) string {
-	words := strings.Fields(rule)
-	if i := slices.Index(words, name); i >= 0 && i+1 < len(words) {
-		return words[i+1]
-	}
-	return ""
-}
-
-// withBits completes an address that iptables printed without its length.
-func withBits(addr string) string {
-	if a, err := netip.ParseAddr(addr); err == nil {
-		return netip.PrefixFrom(a, a.BitLen()).String()
-	}
-	return addr
 }

@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/google/nftables"
 	"github.com/google/nftables/userdata"
@@ -43,12 +44,14 @@ func (b nft) apply(ctx context.Context, r Ruleset) error {
 	if r.Empty() {
 		return b.remove(ctx, r.Interface)
 	}
-	return b.replace(ctx, r.Interface, render(r.Interface, r.chains()))
+	r = r.canonical()
+	sets, chains := render(r.Interface, r.sets(), r.chains())
+	return b.replace(ctx, r.Interface, sets, chains)
 }
 
-// replace makes the table of that interface consist of the chains, in one
-// transaction: on an error the table is as it was.
-func (b nft) replace(ctx context.Context, ifname string, chains []installedChain) error {
+// replace makes the table of that interface consist of the sets and chains, in
+// one transaction: on an error the table is as it was.
+func (b nft) replace(ctx context.Context, ifname string, sets []installedSet, chains []installedChain) error {
 	c, err := b.dial(ctx)
 	if err != nil {
 		return err
@@ -61,6 +64,11 @@ func (b nft) replace(ctx context.Context, ifname string, chains []installedChain
 	c.AddTable(table)
 	c.DelTable(table)
 	c.AddTable(table)
+	for _, s := range sets {
+		if err := c.AddSet(s.Set, s.elements); err != nil {
+			return fmt.Errorf("making set %s of table inet %s: %w", s.Name, table.Name, err)
+		}
+	}
 	for _, ch := range chains {
 		c.AddChain(ch.Chain)
 		for _, r := range ch.rules {
@@ -69,7 +77,7 @@ func (b nft) replace(ctx context.Context, ifname string, chains []installedChain
 	}
 	err = c.Flush()
 	if errors.Is(err, unix.ENOENT) {
-		return fmt.Errorf("programming table inet %s: %w (does the kernel have nft_fib_inet and nft_ct?)", table.Name, err)
+		return fmt.Errorf("programming table inet %s: %w (does the kernel have nft_fib_inet, nft_ct and nft_nat?)", table.Name, err)
 	}
 	if err != nil {
 		return fmt.Errorf("programming table inet %s: %w", table.Name, err)
@@ -121,10 +129,15 @@ func (b nft) installed(ctx context.Context, ifname string) (Installed, error) {
 	if err != nil {
 		return Installed{}, fmt.Errorf("reading table inet %s: %w", table.Name, err)
 	}
+	sets, err := readSets(c, table)
+	if err != nil {
+		return Installed{}, fmt.Errorf("reading table inet %s: %w", table.Name, err)
+	}
 	t, ok := tagOf(chains, ifname)
 	found := Installed{Digest: t.digest, Mark: t.mark}
+	found.KillSwitch = slices.ContainsFunc(chains, func(c installedChain) bool { return c.Name == killChain })
 	// A dormant table has all its rules and none of their effect.
-	if !ok || table.Flags&nftables.TableFlagDormant != 0 || fingerprint(chains) != t.rules {
+	if !ok || table.Flags&nftables.TableFlagDormant != 0 || fingerprint(sets, chains) != t.rules {
 		found.Digest = changed
 	}
 	return found, nil
@@ -149,6 +162,23 @@ func readChains(c *nftables.Conn, table *nftables.Table) ([]installedChain, erro
 		own = append(own, installedChain{ch, rules})
 	}
 	return own, nil
+}
+
+// readSets returns the sets and maps of a table with their elements.
+func readSets(c *nftables.Conn, table *nftables.Table) ([]installedSet, error) {
+	all, err := c.GetSets(table)
+	if err != nil {
+		return nil, fmt.Errorf("listing sets: %w", err)
+	}
+	out := make([]installedSet, 0, len(all))
+	for _, s := range all {
+		elements, err := c.GetSetElements(s)
+		if err != nil {
+			return nil, fmt.Errorf("listing elements of set %s: %w", s.Name, err)
+		}
+		out = append(out, installedSet{s, elements})
+	}
+	return out, nil
 }
 
 // tagOf returns the tag that one of the rules carries.
@@ -176,14 +206,18 @@ func comment(udata []byte) string {
 	return ""
 }
 
-// render returns chains as the kernel takes them.
-func render(ifname string, chains []chain) []installedChain {
+// render returns sets and chains as the kernel takes them.
+func render(ifname string, sets []set, chains []chain) ([]installedSet, []installedChain) {
 	table := ownTable(ifname)
+	outSets := make([]installedSet, 0, len(sets))
+	for _, s := range sets {
+		outSets = append(outSets, s.render(table))
+	}
 	accept := nftables.ChainPolicyAccept
 	out := make([]installedChain, 0, len(chains))
 	for _, c := range chains {
 		ch := &nftables.Chain{
-			Name: c.name, Table: table, Type: nftables.ChainTypeFilter,
+			Name: c.name, Table: table, Type: c.kind,
 			Hooknum: c.hook, Priority: c.priority, Policy: &accept,
 		}
 		rules := make([]*nftables.Rule, 0, len(c.rules))
@@ -196,7 +230,7 @@ func render(ifname string, chains []chain) []installedChain {
 		}
 		out = append(out, installedChain{ch, rules})
 	}
-	return out
+	return outSets, out
 }
 
 func ownTable(ifname string) *nftables.Table {

@@ -95,7 +95,7 @@ func (fw *Firewall) Installed(ctx context.Context, ifname string) (Installed, er
 			return Installed{}, err
 		}
 		if left.Digest != "" {
-			return Installed{Digest: changed, Mark: left.Mark}, nil
+			return Installed{Digest: changed, Mark: left.Mark, KillSwitch: left.KillSwitch}, nil
 		}
 	}
 	return Installed{}, nil

@@ -6,14 +6,18 @@ import (
 	"cmp"
 	"crypto/sha256"
 	"encoding/hex"
+	"encoding/json"
 	"errors"
 	"fmt"
+	"math"
 	"net/netip"
 	"regexp"
 	"slices"
 	"strings"
 
 	"github.com/google/nftables"
+	"github.com/google/nftables/expr"
+	"go4.org/netipx"
 	"golang.org/x/sys/unix"
 )
 
@@ -38,29 +42,64 @@ func (r Ruleset) Digest() string {
 	for _, a := range r.AntiSpoof {
 		fmt.Fprintf(h, "anti-spoof %s\n", a)
 	}
+	for _, line := range r.digestLines() {
+		fmt.Fprintln(h, line)
+	}
 	return hex.EncodeToString(h.Sum(nil)[:8])
 }
 
+// digestLines are those that only some rulesets have: others keep the digest
+// that they had before there were such.
+func (r Ruleset) digestLines() []string {
+	var out []string
+	add := func(format string, args ...any) { out = append(out, fmt.Sprintf(format, args...)) }
+	for _, m := range r.Masquerade {
+		add("masquerade %d %s", m.Family, m.Out)
+	}
+	if len(r.Masquerade) > 0 {
+		add("sources %v", r.Sources)
+	}
+	for _, f := range r.PortForwards {
+		add("forward %d %d+%d %s %d %s %t", f.Protocol, f.First, f.Count, f.To, f.ToFirst, f.On, f.KeepSource)
+	}
+	if r.Clamp.On {
+		add("clamp %d", r.Clamp.Size)
+	}
+	if !r.KillSwitch.IsZero() {
+		add("kill switch %#x %v", r.KillSwitch.Mark, r.KillSwitch.Excluded)
+	}
+	for _, rule := range r.Extra {
+		text, _ := json.Marshal(rule) // of plain values there is always one
+		add("rule %s", text)
+	}
+	return out
+}
+
 // Text returns the ruleset as "nft list ruleset" shows it when the nftables
-// backend has applied it, or "" for an empty one.
+// backend has applied it, but with one element of a set a line; or "" for an
+// empty one.
 func (r Ruleset) Text() string {
 	chains := r.chains()
 	if len(chains) == 0 {
 		return ""
 	}
-	var b strings.Builder
-	fmt.Fprintf(&b, "table inet %s {\n", TableName(r.Interface))
-	for i, c := range chains {
-		if i > 0 {
-			b.WriteString("\n")
-		}
-		fmt.Fprintf(&b, "\tchain %s {\n\t\ttype filter hook %s priority %s; policy accept;\n", c.name, c.hookText, c.priorityText)
-		for _, rule := range c.rules {
-			fmt.Fprintf(&b, "\t\t%s\n", rule)
-		}
-		b.WriteString("\t}\n")
+	var parts []string
+	for _, s := range r.canonical().sets() {
+		parts = append(parts, s.text())
 	}
-	b.WriteString("}\n")
+	for _, c := range chains {
+		parts = append(parts, c.text())
+	}
+	return fmt.Sprintf("table inet %s {\n%s}\n", TableName(r.Interface), strings.Join(parts, "\n"))
+}
+
+func (c chain) text() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "\tchain %s {\n\t\ttype %s hook %s priority %s; policy accept;\n", c.name, c.kind, c.hookText, c.priorityText)
+	for _, rule := range c.rules {
+		fmt.Fprintf(&b, "\t\t%s\n", rule)
+	}
+	b.WriteString("\t}\n")
 	return b.String()
 }
 
@@ -72,11 +111,18 @@ func (r Ruleset) validate() error {
 	if slices.ContainsFunc(r.AntiSpoof, func(a netip.Addr) bool { return !a.IsValid() }) {
 		return errors.New("reading ruleset: an anti-spoof address is empty")
 	}
-	return nil
+	for _, f := range r.PortForwards {
+		if !f.To.IsValid() || f.First == 0 || f.ToFirst == 0 || f.Count < 1 ||
+			int(f.First)+f.Count-1 > math.MaxUint16 || int(f.ToFirst)+f.Count-1 > math.MaxUint16 {
+			return fmt.Errorf("reading ruleset: a forward of port %d: %w", f.First, unix.EINVAL)
+		}
+	}
+	return r.validateRules()
 }
 
 // canonical returns the ruleset with its addresses sorted, unique, and as they
-// stand in a packet: without zone, IPv4 as IPv4.
+// stand in a packet: without zone, IPv4 as IPv4; forwards sorted, and prefixes
+// as few as say the same.
 func (r Ruleset) canonical() Ruleset {
 	addrs := make([]netip.Addr, len(r.AntiSpoof))
 	for i, a := range r.AntiSpoof {
@@ -84,12 +130,33 @@ func (r Ruleset) canonical() Ruleset {
 	}
 	slices.SortFunc(addrs, netip.Addr.Compare)
 	r.AntiSpoof = slices.Compact(addrs)
+	r.PortForwards = slices.Clone(r.PortForwards)
+	slices.SortFunc(r.PortForwards, func(a, b PortForward) int {
+		return cmp.Or(cmp.Compare(familyOf(a.To), familyOf(b.To)), cmp.Compare(a.Protocol, b.Protocol),
+			strings.Compare(a.On, b.On), cmp.Compare(a.First, b.First))
+	})
+	r.Sources, r.KillSwitch.Excluded = merged(r.Sources), merged(r.KillSwitch.Excluded)
 	return r
+}
+
+// merged returns the fewest prefixes for the same addresses, sorted.
+func merged(prefixes []netip.Prefix) []netip.Prefix {
+	var b netipx.IPSetBuilder
+	for _, p := range prefixes {
+		b.AddPrefix(p)
+	}
+	set, err := b.IPSet()
+	if err != nil {
+		return prefixes // only of an invalid one, which validate refuses
+	}
+	return set.Prefixes()
 }
 
 // A chain is a base chain with its rules, both as text and as bytecode.
 type chain struct {
+	of           Chain
 	name         string
+	kind         nftables.ChainType
 	hook         *nftables.ChainHook
 	hookText     string
 	priority     *nftables.ChainPriority
@@ -106,54 +173,63 @@ type rule struct {
 func (r rule) String() string {
 	words := make([]string, 0, len(r.terms)+1)
 	for _, t := range r.terms {
-		words = append(words, t.text)
+		if t.text != "" { // what the next term implies has none
+			words = append(words, t.text)
+		}
 	}
 	return strings.Join(append(words, fmt.Sprintf("comment %q", r.comment)), " ")
 }
 
-// chains returns the chains that have rules. They have the names and hooks of
-// the ones that wg-quick makes in its add_default, in one table for both
-// families.
+// baseChains are all the chains that a table may have, in its order. The names
+// and hooks of the first are those that wg-quick makes in its add_default.
+func baseChains() []chain {
+	const filter, nat = nftables.ChainTypeFilter, nftables.ChainTypeNAT
+	pre, in, fwd := nftables.ChainHookPrerouting, nftables.ChainHookInput, nftables.ChainHookForward
+	out, post := nftables.ChainHookOutput, nftables.ChainHookPostrouting
+	mangle, zero, dst := nftables.ChainPriorityMangle, nftables.ChainPriorityFilter, nftables.ChainPriorityNATDest
+	return []chain{
+		{PreroutingRaw, "preraw", filter, pre, "prerouting", nftables.ChainPriorityRaw, "raw", nil},
+		{PostroutingMangle, "postmangle", filter, post, "postrouting", mangle, "mangle", nil},
+		{PreroutingMangle, "premangle", filter, pre, "prerouting", mangle, "mangle", nil},
+		{PreroutingNAT, "dstnat", nat, pre, "prerouting", dst, "dstnat", nil},
+		{OutputNAT, "dstnat-own", nat, out, "output", dst, "-100", nil}, // nft has no word for it there
+		{InputFilter, "input", filter, in, "input", zero, "filter", nil},
+		{ForwardMangle, "forward-mangle", filter, fwd, "forward", mangle, "mangle", nil},
+		{ForwardFilter, "forward", filter, fwd, "forward", zero, "filter", nil},
+		{OutputFilter, "output", filter, out, "output", zero, "filter", nil},
+		{PostroutingNAT, "srcnat", nat, post, "postrouting", nftables.ChainPriorityNATSource, "srcnat", nil},
+		{killAll, killChain, filter, post, "postrouting", zero, "filter", nil},
+	}
+}
+
+const killChain = "killswitch"
+
+// chains returns the chains that have rules, in one table for both families.
 func (r Ruleset) chains() []chain {
 	r = r.canonical()
-	preraw := chain{
-		name: "preraw",
-		hook: nftables.ChainHookPrerouting, hookText: "prerouting",
-		priority: nftables.ChainPriorityRaw, priorityText: "raw",
-	}
-	for _, a := range r.AntiSpoof {
-		preraw.rules = append(preraw.rules, rule{
-			terms:   []term{iifnameNot(r.Interface), daddr(a), fibSaddrTypeNotLocal(), drop()},
-			comment: "wgctl: anti-spoof",
-		})
-	}
-	chains := []chain{preraw}
-	if r.RestoreMark != 0 {
-		chains = append(chains, chain{
-			name: "postmangle",
-			hook: nftables.ChainHookPostrouting, hookText: "postrouting",
-			priority: nftables.ChainPriorityMangle, priorityText: "mangle",
-			rules: []rule{{
-				terms:   []term{l4proto(unix.IPPROTO_UDP), metaMark(r.RestoreMark), ctMarkSetMetaMark()},
-				comment: "wgctl: save mark",
-			}},
-		}, chain{
-			name: "premangle",
-			hook: nftables.ChainHookPrerouting, hookText: "prerouting",
-			priority: nftables.ChainPriorityMangle, priorityText: "mangle",
-			rules: []rule{{
-				terms:   []term{l4proto(unix.IPPROTO_UDP), metaMarkSetCtMark()},
-				comment: "wgctl: restore mark",
-			}},
-		})
+	chains := baseChains()
+	for _, line := range r.nftRules() {
+		i := slices.IndexFunc(chains, func(c chain) bool { return c.of == line.Chain })
+		chains[i].rules = append(chains[i].rules, rule{terms: line.terms(), comment: line.comment()})
 	}
 	chains = slices.DeleteFunc(chains, func(c chain) bool { return len(c.rules) == 0 })
 	if len(chains) > 0 {
+		sets, rendered := render(r.Interface, r.sets(), chains)
 		chains[0].rules[0].comment = tag{
-			ifname: r.Interface, mark: r.RestoreMark, digest: r.Digest(), rules: fingerprint(render(r.Interface, chains)),
+			ifname: r.Interface, mark: r.mark(), digest: r.Digest(), rules: fingerprint(sets, rendered),
 		}.String()
 	}
 	return chains
+}
+
+// mark is the one that the tag names.
+func (r Ruleset) mark() uint32 { return cmp.Or(r.RestoreMark, r.KillSwitch.Mark) }
+
+func (r Rule) comment() string {
+	if r.Comment == "" {
+		return "wgctl"
+	}
+	return "wgctl: " + r.Comment
 }
 
 // A tag is the comment of the first rule: what is needed to know a ruleset
@@ -199,9 +275,9 @@ func (r Ruleset) Count() int {
 	return n
 }
 
-// fingerprint returns a hash of what the chains do: their hooks and the
-// bytecode of their rules, without names of tables, handles and comments.
-func fingerprint(chains []installedChain) string {
+// fingerprint returns a hash of what sets and chains do: elements, hooks and
+// the bytecode of rules, without names of tables, handles and comments.
+func fingerprint(sets []installedSet, chains []installedChain) string {
 	chains = slices.Clone(chains)
 	slices.SortFunc(chains, func(a, b installedChain) int { return cmp.Compare(a.Name, b.Name) })
 	h := sha256.New()
@@ -216,10 +292,26 @@ func fingerprint(chains []installedChain) string {
 		for _, r := range c.rules {
 			fmt.Fprintf(h, "\nrule")
 			for _, e := range r.Exprs {
-				fmt.Fprintf(h, " %x", bytecode(e))
+				switch e.(type) {
+				case *expr.Rt, *expr.Byteorder:
+					// The library leaves them out of what it reads.
+				default:
+					fmt.Fprintf(h, " %x", bytecode(e))
+				}
 			}
 		}
 		fmt.Fprintln(h)
+	}
+	sets = slices.Clone(sets)
+	slices.SortFunc(sets, func(a, b installedSet) int { return cmp.Compare(a.Name, b.Name) })
+	for _, s := range sets {
+		fmt.Fprintf(h, "set %s map %t interval %t\n", s.Name, s.IsMap, s.Interval)
+		elements := make([]string, 0, len(s.elements))
+		for _, e := range s.elements {
+			elements = append(elements, fmt.Sprintf("%x %t %x", e.Key, e.IntervalEnd, e.Val))
+		}
+		slices.Sort(elements) // the kernel gives them back in any order
+		fmt.Fprintln(h, strings.Join(elements, "\n"))
 	}
 	return hex.EncodeToString(h.Sum(nil)[:8])
 }

@@ -21,18 +21,80 @@ func addrs(s ...string) (out []netip.Addr) {
 	return out
 }
 
+func addr(s string) netip.Addr { return netip.MustParseAddr(s) }
+
+func prefixes(s ...string) (out []netip.Prefix) {
+	for _, p := range s {
+		out = append(out, netip.MustParsePrefix(p))
+	}
+	return out
+}
+
+// extra has each field of a Rule, as the lines of guides have them.
+var extra = []Rule{
+	{Chain: ForwardFilter, In: Link{Name: "wg0"}, Verdict: VerdictAccept},
+	{Chain: ForwardFilter, Out: Link{Name: "wg0"}, State: StateRelated | StateEstablished, Verdict: VerdictAccept, Comment: "PostUp 1"},
+	{Chain: ForwardFilter, Family: IPv6, In: Link{Name: "eth", Pattern: true}, Out: Link{Name: "wg0", Not: true}, Verdict: VerdictDrop},
+	{Chain: ForwardFilter, Family: IPv4, Source: Network{Prefix: prefixes("10.0.0.0/9")[0]}, Destination: Network{Prefix: prefixes("10.9.0.1/32")[0], Not: true}, Protocol: TCP,
+		SourcePort: Ports{First: 1024, Last: 65535}, DestinationPort: Ports{First: 22, Last: 22, Not: true}, Verdict: VerdictDrop},
+	{Chain: ForwardFilter, Protocol: 47, Mark: 5, State: StateNew | StateInvalid, Verdict: VerdictAccept},
+	{Chain: InputFilter, Protocol: UDP, DestinationPort: Ports{First: 51820, Last: 51820}, Verdict: VerdictAccept},
+	{Chain: InputFilter, Protocol: UDP, DestinationPort: Ports{First: 5, Last: 7, Not: true}, Verdict: VerdictAccept},
+	{Chain: InputFilter, Family: IPv4, Protocol: ICMP, ICMPType: 8, Verdict: VerdictAccept},
+	{Chain: InputFilter, Family: IPv6, Protocol: ICMPv6, ICMPType: 135, Verdict: VerdictAccept},
+	{Chain: InputFilter, Family: IPv4, Protocol: ICMP, Verdict: VerdictAccept},
+	{Chain: OutputFilter, Family: IPv4, DestinationType: NotLocal, SourceType: Local, Out: Link{Name: "wg0", Not: true}, Verdict: VerdictDrop},
+	{Chain: PostroutingNAT, Family: IPv4, Source: Network{Prefix: prefixes("10.8.0.0/24")[0]}, Out: Link{Name: "eth0"}, Verdict: VerdictMasquerade},
+	{Chain: PostroutingNAT, Family: IPv6, Out: Link{Name: "eth0"}, Verdict: VerdictMasquerade},
+	{Chain: PostroutingNAT, Family: IPv4, Source: Network{Prefix: prefixes("10.8.0.0/24")[0]}, Verdict: VerdictSNAT, To: Target{Addr: addr("203.0.113.1")}},
+	{Chain: PostroutingNAT, Family: IPv6, Protocol: TCP, Verdict: VerdictSNAT, To: Target{Addr: addr("fd00::1"), First: 1024, Last: 2048}},
+	{Chain: PreroutingNAT, Family: IPv4, In: Link{Name: "eth0"}, Protocol: TCP, DestinationPort: Ports{First: 80, Last: 80}, Verdict: VerdictDNAT, To: Target{Addr: addr("10.8.0.2")}},
+	{Chain: PreroutingNAT, Family: IPv6, Protocol: UDP, DestinationPort: Ports{First: 80, Last: 90}, Verdict: VerdictDNAT, To: Target{Addr: addr("fd08::2"), First: 8080, Last: 8080}},
+	{Chain: ForwardMangle, Out: Link{Name: "wg0"}, Protocol: TCP, SYN: true, Verdict: VerdictClamp, Comment: "clamp"},
+	{Chain: ForwardMangle, Family: IPv4, Protocol: TCP, SYN: true, Verdict: VerdictClamp, MSS: 1200},
+	{Chain: PreroutingMangle, Protocol: UDP, Verdict: VerdictRestoreMark},
+}
+
 // goldens are the rulesets of testdata/nft, by file name.
 var goldens = map[string]Ruleset{
 	"full":       {Interface: "wg0", AntiSpoof: addrs("10.8.0.1", "fd00::1"), RestoreMark: 51820},
 	"anti-spoof": {Interface: "wg0", AntiSpoof: addrs("fd00::1", "10.8.0.2", "10.8.0.1")},
 	"mark":       {Interface: "a-long_name.123", RestoreMark: 0xffffffff},
+	"relay": {
+		Interface: "wg0", Forward: true, Clamp: Clamp{On: true}, Sources: prefixes("10.8.0.0/24", "fd08::/64"),
+		PortForwards: []PortForward{
+			{Protocol: TCP, First: 2222, Count: 1, To: addr("10.8.0.2"), ToFirst: 22},
+			{Protocol: TCP, First: 80, Count: 1, To: addr("10.8.0.2"), ToFirst: 8080, KeepSource: true},
+			{Protocol: TCP, First: 8000, Count: 11, To: addr("10.8.0.2"), ToFirst: 8000, On: "eth0"},
+			{Protocol: UDP, First: 7000, Count: 3, To: addr("10.8.0.3"), ToFirst: 9000},
+			{Protocol: TCP, First: 2222, Count: 1, To: addr("fd08::2"), ToFirst: 22},
+			{Protocol: UDP, First: 60000, Count: 5536, To: addr("fd08::2"), ToFirst: 60000},
+		},
+	},
+	"hub": {
+		Interface: "wg0", Forward: true, AntiSpoof: addrs("10.8.0.1", "fd08::1"), Clamp: Clamp{On: true, Size: 1360},
+		Masquerade: []Masquerade{{Out: "eth0", Family: IPv4}, {Out: "eth1", Family: IPv6}, {Out: "lan=0"}},
+		Sources:    prefixes("10.8.0.0/24", "10.9.0.0/25", "10.9.0.128/25", "fd08::/64", "10.8.0.7/32"),
+	},
+	"killswitch": {
+		Interface: "wg0", AntiSpoof: addrs("10.8.0.2"), RestoreMark: 51820,
+		KillSwitch: KillSwitch{Mark: 51820, Excluded: prefixes("192.168.0.0/16", "fd00:5::/32", "203.0.113.7/32", "255.0.0.0/8")},
+	},
+	"killswitch-alone": {Interface: "wg0", KillSwitch: KillSwitch{Mark: 7}},
+	"extra":            {Interface: "wg0", Extra: extra},
 }
 
 func golden(t *testing.T, name string) string {
 	t.Helper()
-	path := filepath.Join("..", "testdata", "nft", name+".golden")
+	return goldenFile(t, "nft", name, goldens[name].Text())
+}
+
+// goldenFile returns what is expected, which -update makes to be got.
+func goldenFile(t *testing.T, folder, name, got string) string {
+	t.Helper()
+	path := filepath.Join("..", "testdata", folder, name+".golden")
 	if *update {
-		if err := os.WriteFile(path, []byte(goldens[name].Text()), 0o644); err != nil {
+		if err := os.WriteFile(path, []byte(got), 0o644); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -51,6 +113,17 @@ func TestText(t *testing.T) {
 	}
 	if text := (Ruleset{Interface: "wg0"}).Text(); text != "" {
 		t.Errorf("an empty ruleset has the text %q", text)
+	}
+}
+
+// What iptables-restore and ip6tables-restore get for the same rulesets.
+func TestRestoreText(t *testing.T) {
+	for name, r := range goldens {
+		got := "# iptables-restore\n" + restoreText(r.Interface, ipState{}, r.iptablesState(false)) +
+			"# ip6tables-restore\n" + restoreText(r.Interface, ipState{}, r.iptablesState(true))
+		if diff := cmp.Diff(goldenFile(t, "iptables", name, got), got); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", name, diff)
+		}
 	}
 }
 

@@ -31,6 +31,7 @@ type Fake struct {
 
 	mu        sync.Mutex
 	links     []*fakeLink // by index
+	deadEnds  []InstalledRoute
 	rules     []InstalledRule
 	sysctls   map[string]string
 	lastIndex int
@@ -46,6 +47,7 @@ var _ interface {
 	Links
 	Addresses
 	Routes
+	DeadEnds
 	Rules
 	Devices
 	Sysctls

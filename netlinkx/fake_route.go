@@ -35,6 +35,9 @@ func (f *Fake) RouteAdd(ctx context.Context, link string, r routes.Route) error 
 		return err
 	}
 	defer unlock()
+	if r.Kind != routes.Unicast {
+		return f.deadEndAdd(normal(r))
+	}
 	l := f.find(link)
 	switch {
 	case l == nil:
@@ -45,7 +48,7 @@ func (f *Fake) RouteAdd(ctx context.Context, link string, r routes.Route) error 
 		return unix.ENETDOWN
 	}
 	r = normal(r)
-	if f.owner(r) != nil {
+	if f.owner(r) != nil || f.deadEndAt(r) {
 		return unix.EEXIST
 	}
 	l.routes = append(l.routes, InstalledRoute{Route: r, Protocol: Protocol, Plain: true})
@@ -63,8 +66,10 @@ func (f *Fake) RoutesDel(ctx context.Context, link string, rs []routes.Route) er
 }
 
 func (f *Fake) eachRoute(ctx context.Context, link string, rs []routes.Route, do func(routes.Route) error) error {
-	if _, err := f.Link(ctx, link); err != nil {
-		return err
+	if slices.ContainsFunc(rs, func(r routes.Route) bool { return r.Kind == routes.Unicast }) {
+		if _, err := f.Link(ctx, link); err != nil {
+			return err
+		}
 	}
 	failed := &RoutesError{}
 	for i, r := range rs {
@@ -99,6 +104,9 @@ func (f *Fake) RouteDel(ctx context.Context, link string, r routes.Route) error 
 		return err
 	}
 	defer unlock()
+	if r.Kind != routes.Unicast {
+		return f.deadEndDel(normal(r))
+	}
 	l := f.find(link)
 	if l == nil {
 		return missingError{unix.ENODEV}
@@ -128,6 +136,9 @@ func (f *Fake) RouteOwner(ctx context.Context, r routes.Route) (string, error) {
 	}
 	defer unlock()
 	l := f.owner(normal(r))
+	if l == nil && f.deadEndAt(normal(r)) {
+		return "", nil
+	}
 	if l == nil {
 		return "", missingError{unix.ESRCH}
 	}
@@ -150,6 +161,9 @@ func (f *Fake) TablesInUse(ctx context.Context) (map[uint32]bool, error) {
 			out[r.Table] = true
 		}
 	}
+	for _, r := range f.deadEnds {
+		out[r.Table] = true
+	}
 	return out, nil
 }
 
@@ -160,8 +174,12 @@ func (f *Fake) PathTo(ctx context.Context, a netip.Addr, mark uint32) (RoutePath
 		return RoutePath{}, err
 	}
 	defer unlock()
-	if !a.IsValid() {
-		for _, any := range []netip.Addr{netip.IPv4Unspecified(), netip.IPv6Unspecified()} {
+	if !a.IsValid() || a.IsUnspecified() {
+		families := []netip.Addr{netip.IPv4Unspecified(), netip.IPv6Unspecified()}
+		if a.IsValid() {
+			families = []netip.Addr{a}
+		}
+		for _, any := range families {
 			if l, bits := f.lookup(any, routes.TableMain); l != nil && bits == 0 {
 				return RoutePath{Link: l.Name, MTU: l.MTU}, nil
 			}
@@ -180,7 +198,14 @@ func (f *Fake) PathTo(ctx context.Context, a netip.Addr, mark uint32) (RoutePath
 		if r.Family != routes.FamilyOf(netip.PrefixFrom(a, a.BitLen())) || matches == r.Invert || !r.Plain {
 			continue
 		}
-		if l, bits := f.lookup(a, r.Table); l != nil && !(r.Suppress && bits == 0) {
+		l, bits := f.lookup(a, r.Table)
+		if end, ok := f.deadEnd(a, r.Table); ok && (l == nil || end.Dst.Bits() > bits) {
+			if end.Kind == routes.Unreachable {
+				return RoutePath{}, unix.EHOSTUNREACH
+			}
+			continue
+		}
+		if l != nil && !(r.Suppress && bits == 0) {
 			return RoutePath{Link: l.Name, MTU: l.MTU}, nil
 		}
 	}

@@ -177,6 +177,7 @@ type world interface {
 	Links
 	Addresses
 	Routes
+	DeadEnds
 	Rules
 	Devices
 	Sysctls

@@ -62,7 +62,7 @@ type Address struct {
 type InstalledRoute struct {
 	routes.Route
 	Protocol int  // 2 is the kernel, 87 is ours
-	Plain    bool // a unicast route through the link alone: no gateway, source or odd type
+	Plain    bool // has nothing that routes.Route can't say: no gateway, source or odd type
 }
 
 // An InstalledRule is a policy rule as it stands in the kernel.

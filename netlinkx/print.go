@@ -44,6 +44,7 @@ func describe(ctx context.Context, h interface {
 	Links
 	Addresses
 	Routes
+	DeadEnds
 	Rules
 	Devices
 	Sysctls
@@ -69,6 +70,11 @@ func describe(ctx context.Context, h interface {
 			return "", err
 		}
 	}
+	ends, err := h.DeadEnds(ctx)
+	if err != nil {
+		return "", err
+	}
+	p.deadEnds(ends)
 	rules, err := h.Rules(ctx)
 	if err != nil {
 		return "", err
@@ -122,6 +128,17 @@ func (p *printer) routes(link string, list []InstalledRoute) {
 	})
 	for _, r := range list {
 		p.linef("ip route add %s dev %s proto %s%s", r.Route, link, protocol(r.Protocol), more(r.Plain))
+	}
+}
+
+func (p *printer) deadEnds(list []InstalledRoute) {
+	lines := make([]string, 0, len(list))
+	for _, r := range list {
+		lines = append(lines, fmt.Sprintf("ip route add %s proto %s%s", r.Route, protocol(r.Protocol), more(r.Plain)))
+	}
+	slices.Sort(lines)
+	for _, l := range lines {
+		p.linef("%s", l)
 	}
 }
 

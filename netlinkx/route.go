@@ -46,11 +46,34 @@ func (r *routeMessage) installed() InstalledRoute {
 	if r.dst.Addr().Is6() && metric == defaultMetric6 {
 		metric = 0
 	}
-	return InstalledRoute{
-		Route:    routes.Route{Dst: r.dst, Table: r.table, Metric: metric},
-		Protocol: int(r.protocol),
-		Plain:    r.kind == unix.RTN_UNICAST && !r.odd,
+	kind, dead := routes.Unicast, false
+	for k, t := range deadEnds {
+		if r.kind == t {
+			kind, dead = k, true
+		}
 	}
+	return InstalledRoute{
+		Route:    routes.Route{Dst: r.dst, Table: r.table, Metric: metric, Kind: kind},
+		Protocol: int(r.protocol),
+		Plain:    (dead || r.kind == unix.RTN_UNICAST) && !r.odd,
+	}
+}
+
+// DeadEnds returns our routes that lead through no link, of all tables.
+func (k *Kernel) DeadEnds(ctx context.Context) ([]InstalledRoute, error) {
+	var out, of []InstalledRoute
+	for _, family := range bothFamilies {
+		err := k.eachRoute(ctx, routeFilter{family: family}, func() { of = nil }, func(r *routeMessage) {
+			if ir := r.installed(); ir.Protocol == Protocol && ir.Kind != routes.Unicast {
+				of = append(of, ir)
+			}
+		})
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, of...)
+	}
+	return out, nil
 }
 
 // RouteOwner returns the link that the route's place is taken by; a route
@@ -62,8 +85,15 @@ func (k *Kernel) RouteOwner(ctx context.Context, r routes.Route) (string, error)
 	}
 	found, index := false, 0
 	err := k.eachRoute(ctx, routeFilter{family: family, table: r.Table}, func() { found = false }, func(c *routeMessage) {
-		if !found && c.installed().Route == r {
-			found, index = true, c.link
+		installed := c.installed()
+		place := r
+		place.Kind = installed.Kind // one of another kind is in the way too
+		if found || installed.Route != place {
+			return
+		}
+		found = true
+		if place.Kind == routes.Unicast {
+			index = c.link
 		}
 	})
 	switch {
@@ -101,8 +131,13 @@ func (k *Kernel) PathTo(ctx context.Context, a netip.Addr, mark uint32) (RoutePa
 	if err := ctx.Err(); err != nil {
 		return RoutePath{}, err
 	}
-	if !a.IsValid() {
-		return k.defaultPath(ctx)
+	switch {
+	case !a.IsValid():
+		return k.defaultPath(ctx, bothFamilies[:]...)
+	case a == netip.IPv4Unspecified():
+		return k.defaultPath(ctx, unix.AF_INET)
+	case a == netip.IPv6Unspecified():
+		return k.defaultPath(ctx, unix.AF_INET6)
 	}
 	msg := &nl.RtMsg{RtMsg: unix.RtMsg{Family: unix.AF_INET6, Dst_len: uint8(a.BitLen())}}
 	if a.Is4() {
@@ -136,9 +171,10 @@ func (k *Kernel) PathTo(ctx context.Context, a netip.Addr, mark uint32) (RoutePa
 }
 
 // defaultPath takes the default route with the lowest metric of the main
-// table, as "ip route show default" lists it first.
-func (k *Kernel) defaultPath(ctx context.Context) (RoutePath, error) {
-	for _, family := range bothFamilies {
+// table, as "ip route show default" lists it first, of the first family that
+// has one.
+func (k *Kernel) defaultPath(ctx context.Context, families ...int) (RoutePath, error) {
+	for _, family := range families {
 		found, best := false, routeMessage{}
 		err := k.eachRoute(ctx, routeFilter{family: family, table: unix.RT_TABLE_MAIN}, func() { found = false }, func(r *routeMessage) {
 			if r.dst.Bits() == 0 && r.kind == unix.RTN_UNICAST && (!found || r.metric < best.metric) {

@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"golang.org/x/sys/unix"
 
@@ -80,9 +81,12 @@ func (k *Kernel) RoutesDel(ctx context.Context, link string, rs []routes.Route) 
 }
 
 func (k *Kernel) routeBatch(ctx context.Context, link string, rs []routes.Route, kind, flags uint16, gone ...unix.Errno) error {
-	index, err := k.index(ctx, link)
-	if err != nil {
-		return err
+	index := 0
+	if slices.ContainsFunc(rs, func(r routes.Route) bool { return r.Kind == routes.Unicast }) {
+		var err error
+		if index, err = k.index(ctx, link); err != nil {
+			return err
+		}
 	}
 	s, err := k.batchSocket(unix.NETLINK_ROUTE)
 	if err != nil {
@@ -112,11 +116,15 @@ func appendRoute(b []byte, index uint32, r routes.Route) []byte {
 			metric = defaultMetric6
 		}
 	}
+	kind := byte(unix.RTN_UNICAST)
+	if r.Kind != routes.Unicast {
+		kind, scope = deadEnds[r.Kind], unix.RT_SCOPE_UNIVERSE
+	}
 	table := byte(unix.RT_TABLE_COMPAT) // RTA_TABLE says which
 	if r.Table < 256 {
 		table = byte(r.Table)
 	}
-	b = append(b, family, byte(r.Dst.Bits()), 0, 0, table, Protocol, scope, unix.RTN_UNICAST, 0, 0, 0, 0)
+	b = append(b, family, byte(r.Dst.Bits()), 0, 0, table, Protocol, scope, kind, 0, 0, 0, 0)
 	if a := r.Dst.Addr(); a.Is4() {
 		raw := a.As4()
 		b = appendAttribute(b, unix.RTA_DST, raw[:]...)
@@ -128,5 +136,11 @@ func appendRoute(b []byte, index uint32, r routes.Route) []byte {
 	if metric != 0 {
 		b = appendUint32(b, unix.RTA_PRIORITY, metric)
 	}
+	if r.Kind != routes.Unicast {
+		return b
+	}
 	return appendUint32(b, unix.RTA_OIF, index)
 }
+
+// deadEnds are the kernel's types of routes without a link.
+var deadEnds = map[routes.Kind]byte{routes.Throw: unix.RTN_THROW, routes.Unreachable: unix.RTN_UNREACHABLE}

@@ -55,8 +55,16 @@ type (
 		// TablesInUse returns the numbers of all tables that hold a route.
 		TablesInUse(ctx context.Context) (map[uint32]bool, error)
 		// PathTo asks the host's routing for the way to an address of packets
-		// that carry a mark (0: none); an invalid address asks for the IPv4 default route, else the IPv6 one.
+		// that carry a mark (0: none). An invalid address asks for the IPv4
+		// default route of the main table, else the IPv6 one, and 0.0.0.0 or
+		// :: for that of its family.
 		PathTo(ctx context.Context, a netip.Addr, mark uint32) (RoutePath, error)
+	}
+	// DeadEnds are routes that lead through no link. The verbs of Routes that
+	// add and remove take them too, and look at no link then.
+	DeadEnds interface {
+		// DeadEnds returns those with our protocol number, of all tables.
+		DeadEnds(ctx context.Context) ([]InstalledRoute, error)
 	}
 	// Rules are the policy rules of both families.
 	Rules interface {

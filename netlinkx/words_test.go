@@ -31,10 +31,17 @@ func number(t *testing.T, s string, without int) int {
 // routes.Route can't say.
 func parseRoute(t *testing.T, f []string) routes.Route {
 	t.Helper()
+	kind := routes.Unicast
+	switch f[0] {
+	case "throw":
+		kind, f = routes.Throw, f[1:]
+	case "unreachable":
+		kind, f = routes.Unreachable, f[1:]
+	}
 	if f[0] == "default" {
 		f[0] = "0.0.0.0/0"
 	}
-	r := routes.Route{Dst: netip.MustParsePrefix(f[0]), Table: routes.TableMain}
+	r := routes.Route{Kind: kind, Dst: netip.MustParsePrefix(f[0]), Table: routes.TableMain}
 	for i := 1; i+1 < len(f); i++ {
 		switch f[i] {
 		case "table":

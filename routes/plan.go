@@ -21,6 +21,10 @@ type Facts struct {
 	FwMark uint32 // the file's; 0 if it has none
 	Metric uint32 // for each route; 0 leaves it to the kernel
 
+	Excluded   []netip.Prefix // masked; what they hold isn't routed
+	NeedMark   bool           // a mark is chosen even if no route needs one
+	FailClosed bool           // what the tunnel can't take any more must not go elsewhere
+
 	// InUse are the tables that hold a route or that another tunnel has
 	// claimed, and the marks of other tunnels.
 	InUse map[uint32]bool
@@ -58,6 +62,9 @@ var ErrNoPriority = errors.New("no rule priority is free: another rule already h
 // no rule.
 func Plan(f Facts) (Decision, error) {
 	d := Decision{FwMark: f.FwMark}
+	if f.NeedMark && d.FwMark == 0 {
+		d.FwMark = chooseMark(f)
+	}
 	if f.Off {
 		d.Trace = "routes: [table=off ret=none]"
 		return d, nil
@@ -68,6 +75,7 @@ func Plan(f Facts) (Decision, error) {
 		for _, p := range prefixes {
 			d.Routes = append(d.Routes, Route{Dst: p, Table: f.Table, Metric: f.Metric})
 		}
+		d.Routes = exclude(d.Routes, f)
 		d.Trace = fmt.Sprintf("routes: [table=%d ret=%d]", f.Table, len(d.Routes))
 		return d, nil
 	}
@@ -85,7 +93,12 @@ func Plan(f Facts) (Decision, error) {
 			d.Routes = append(d.Routes, Route{Dst: p, Table: TableMain, Metric: f.Metric})
 		}
 	}
+	wanted := len(d.Routes)
+	d.Routes = exclude(d.Routes, f)
 	for _, fam := range defaults {
+		if f.FailClosed {
+			d.Routes = append(d.Routes, Route{Dst: defaultOf(fam), Table: d.FwMark, Metric: MetricLast, Kind: Unreachable})
+		}
 		rules, err := defaultRules(fam, d.FwMark, f)
 		if err != nil {
 			return Decision{}, err
@@ -93,7 +106,7 @@ func Plan(f Facts) (Decision, error) {
 		d.Rules = append(d.Rules, rules...)
 	}
 	d.Trace = fmt.Sprintf("routes: [table=auto covered=%d default=%d fwmark=%s ret=%d]",
-		len(prefixes)-len(d.Routes), len(defaults), markSource(f, d.FwMark), len(d.Routes))
+		len(prefixes)-wanted, len(defaults), markSource(f, d.FwMark), len(d.Routes))
 	return d, nil
 }
 

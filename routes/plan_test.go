@@ -18,6 +18,20 @@ func prefixes(s string) []netip.Prefix {
 	return out
 }
 
+// cutOne returns what is left of a prefix without another, longest first: its
+// complement is as many prefixes as they differ in length.
+func cutOne(prefix, without string) []string {
+	p, w := netip.MustParsePrefix(prefix), netip.MustParsePrefix(without)
+	var out []string
+	for bits := w.Bits(); bits > p.Bits(); bits-- {
+		a := w.Addr().As16()
+		a[(bits-1)/8] ^= 0x80 >> ((bits - 1) % 8)
+		sibling, _ := netip.AddrFrom16(a).Prefix(bits)
+		out = append(out, sibling.String())
+	}
+	return out
+}
+
 var kernelRules = []Rule{
 	{Family: V4, Priority: 0, Table: TableLocal},
 	{Family: V4, Priority: 32766, Table: TableMain},
@@ -63,6 +77,54 @@ routes: [table=auto covered=3 default=0 fwmark=none ret=2]`,
 			facts: Facts{Off: true, FwMark: 7, AllowedIPs: prefixes("0.0.0.0/0")},
 			want: `fwmark 0x7
 routes: [table=off ret=none]`,
+		},
+		{
+			name:  "excluded from the main table by subtraction",
+			facts: Facts{AllowedIPs: prefixes("10.0.0.0/8 10.1.2.0/24 192.168.0.0/16 fd00::/16"), Excluded: prefixes("10.0.0.0/9 10.1.0.0/16 fd00::1/128 172.16.0.0/12")},
+			want: strings.Join(cutOne("fd00::/16", "fd00::1/128"), "\n") + `
+192.168.0.0/16
+10.128.0.0/9
+routes: [table=auto covered=0 default=0 fwmark=none ret=` + fmt.Sprint(2+112) + `]`,
+		},
+		{
+			name:  "excluded from a full tunnel by throw routes",
+			facts: Facts{AllowedIPs: prefixes("0.0.0.0/0 10.5.0.0/16 10.99.0.0/24"), Excluded: prefixes("192.168.0.0/17 192.168.128.0/17 10.5.0.0/16"), Rules: kernelRules},
+			want: `10.99.0.0/24
+throw 192.168.0.0/16 table 51820
+throw 10.5.0.0/16 table 51820
+0.0.0.0/0 table 51820
+v4 table main suppress_prefixlength 0 priority 32764
+v4 not fwmark 0xca6c table 51820 priority 32765
+fwmark 0xca6c
+routes: [table=auto covered=0 default=1 fwmark=0xca6c(free) ret=4]`,
+		},
+		{
+			name:  "half of a table of its own is fewer by subtraction",
+			facts: Facts{Table: 7, AllowedIPs: prefixes("10.0.0.0/8"), Excluded: prefixes("10.0.0.0/9")},
+			want: `10.128.0.0/9 table 7
+routes: [table=7 ret=1]`,
+		},
+		{
+			name:  "fail closed",
+			facts: Facts{AllowedIPs: prefixes("0.0.0.0/0 ::/0"), Excluded: prefixes("128.0.0.0/1"), FailClosed: true, NeedMark: true, Rules: kernelRules},
+			want: `throw 128.0.0.0/1 table 51820
+::/0 table 51820
+0.0.0.0/0 table 51820
+unreachable ::/0 table 51820 metric 4278198272
+unreachable 0.0.0.0/0 table 51820 metric 4278198272
+v6 table main suppress_prefixlength 0 priority 32764
+v6 not fwmark 0xca6c table 51820 priority 32765
+v4 table main suppress_prefixlength 0 priority 32764
+v4 not fwmark 0xca6c table 51820 priority 32765
+fwmark 0xca6c
+routes: [table=auto covered=0 default=2 fwmark=0xca6c(free) ret=5]`,
+		},
+		{
+			name:  "a mark without a default route",
+			facts: Facts{AllowedIPs: prefixes("10.0.0.0/8"), NeedMark: true, FailClosed: true, InUse: map[uint32]bool{51820: true}},
+			want: `10.0.0.0/8
+fwmark 0xca6d
+routes: [table=auto covered=0 default=0 fwmark=0xca6d(free) ret=1]`,
 		},
 		{
 			name:  "explicit table takes everything and adds no rule",

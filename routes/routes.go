@@ -38,8 +38,23 @@ func FamilyOf(p netip.Prefix) Family {
 	return V6
 }
 
-// A Route is one unicast route to a prefix through the tunnel's own link. The
-// link is not part of the value: a tunnel has one.
+// A Kind is what a route does with a packet.
+type Kind uint8
+
+// The kinds, but for Unicast all dead ends: they lead through no link.
+const (
+	Unicast     Kind = iota // through the tunnel's own link
+	Throw                   // on to the next rule, as if the table had no route
+	Unreachable             // nowhere: the sender is told
+)
+
+// MetricLast is that of a dead end which only counts when no other route of
+// the table does. It is the one that the kernel's own documents use for this
+// (Documentation/networking/vrf.rst).
+const MetricLast = 4278198272
+
+// A Route is one route to a prefix, through the tunnel's own link or to a dead
+// end. The link is not part of the value: a tunnel has one.
 //
 // Routes are comparable, and two equal values are the same route for the
 // kernel too.
@@ -47,12 +62,19 @@ type Route struct {
 	Dst    netip.Prefix // masked; a default route has zero bits
 	Table  uint32       // never 0: TableMain where none was asked for
 	Metric uint32       // priority; 0 is the kernel's own choice (0 for IPv4, 1024 for IPv6)
+	Kind   Kind         `json:",omitempty"`
 }
 
 // String returns what follows "ip route add" to make the route, without the
-// device: "192.168.7.0/24" or "default table 51820 metric 5".
+// device: "192.168.7.0/24" or "throw 10.0.0.0/8 table 51820 metric 5".
 func (r Route) String() string {
 	s := r.Dst.String()
+	switch r.Kind {
+	case Throw:
+		s = "throw " + s
+	case Unreachable:
+		s = "unreachable " + s
+	}
 	if r.Table != TableMain {
 		s += " table " + strconv.FormatUint(uint64(r.Table), 10)
 	}

@@ -82,7 +82,7 @@ func (l Lookup) Endpoints(ctx context.Context, names Names, cfg *config.Config) 
 	return out, errors.Join(failed...)
 }
 
-// Settled returns a Lookup.Known for a tunnel that is up: a peer of which the
+// Settled returns a Lookup.Known for a tunnel that is up, or comes back: a peer of which the
 // file says the same as when it was last applied stays where it is, and needs
 // no look-up.
 func (s *State) Settled() func(config.Peer) netip.AddrPort {
@@ -94,13 +94,16 @@ func (s *State) Settled() func(config.Peer) netip.AddrPort {
 	for _, p := range last.Device.Peers {
 		applied[p.PublicKey] = p
 	}
+	// Behind a kill switch that stands without its tunnel nothing can be looked
+	// up: what was found the last time counts.
+	blind := s.Link == nil && s.Firewall.KillSwitch
 	there := make(map[netlinkx.Key]bool, len(s.Device.Peers))
 	for _, p := range s.Device.Peers {
 		there[p.PublicKey] = p.Endpoint.IsValid()
 	}
 	return func(p config.Peer) netip.AddrPort {
 		key := netlinkx.Key(p.PublicKey)
-		if q := applied[key]; there[key] && q.Configured == endpointText(p.Endpoint) {
+		if q := applied[key]; (there[key] || blind) && q.Configured == endpointText(p.Endpoint) {
 			return q.Endpoint
 		}
 		return netip.AddrPort{}

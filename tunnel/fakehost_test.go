@@ -3,6 +3,7 @@
 package tunnel
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -57,7 +58,7 @@ func memoryDir(t *testing.T) string {
 
 func (h *fakeHost) host() *Host {
 	return &Host{
-		Links: h.Fake, Addresses: h.Fake, Routes: h.Fake, Rules: h.Fake, Devices: h.Fake, Sysctls: h.Fake,
+		Links: h.Fake, Addresses: h.Fake, Routes: h.Fake, DeadEnds: h.Fake, Rules: h.Fake, Devices: h.Fake, Sysctls: h.Fake,
 		Firewall: fakeFirewall{h}, DNS: fakeResolver{h}, Userspace: fakeUserspace{h}, Hooks: h,
 		Names: fakeNames{}, Records: h.records,
 	}
@@ -108,7 +109,7 @@ func (f fakeFirewall) Installed(_ context.Context, ifname string) (firewall.Inst
 	if !ok {
 		return firewall.Installed{}, nil
 	}
-	return firewall.Installed{Digest: r.Digest(), Mark: r.RestoreMark}, nil
+	return firewall.Installed{Digest: r.Digest(), Mark: cmp.Or(r.RestoreMark, r.KillSwitch.Mark), KillSwitch: !r.KillSwitch.IsZero()}, nil
 }
 
 func (f fakeFirewall) Apply(_ context.Context, r firewall.Ruleset) error {

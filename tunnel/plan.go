@@ -13,7 +13,7 @@ import (
 )
 
 // Plan returns the steps that lead from what is to what should be. A nil want
-// takes the tunnel down. It is pure, and a tunnel that is as it should be
+// takes the tunnel down, a kept one all but its kill switch. It is pure, and a tunnel that is as it should be
 // makes an empty plan.
 //
 // Three states meet here: want, have, and what was last applied. What is there
@@ -23,7 +23,7 @@ func Plan(want *Spec, have *State) []Step {
 	if p.last == nil {
 		p.last = &Spec{Name: have.Name}
 	}
-	if want == nil {
+	if want == nil || want.Kept {
 		p.down()
 	} else {
 		p.up()
@@ -105,8 +105,13 @@ func (p *planner) down() {
 	case l == nil && userspace && p.have.Stale:
 		p.add(socketDel{name: p.name})
 	}
+	p.goneDeadEnds()
 	p.goneSysctls(nil)
-	p.firewall(firewall.Ruleset{Interface: p.name})
+	if p.want != nil {
+		p.firewall(p.want.Firewall)
+	} else {
+		p.firewall(firewall.Ruleset{Interface: p.name})
+	}
 	p.hooks("PostDown", p.last.Hooks.Config, p.last.Hooks.PostDown)
 }
 
@@ -191,7 +196,7 @@ func (p *planner) goneSysctls(want []Sysctl) {
 
 func (p *planner) routesAndRules() {
 	installed := make(map[routes.Route]bool, len(p.have.Routes))
-	for _, r := range p.have.Routes {
+	for _, r := range slices.Concat(p.have.DeadEnds, p.have.Routes) {
 		if r.Plain {
 			installed[r.Route] = true
 		}
@@ -238,7 +243,7 @@ func (p *planner) goneRoutes(keep []routes.Route) {
 		kept[r] = true
 	}
 	there := map[routes.Route]bool{}
-	for _, r := range p.have.Routes {
+	for _, r := range slices.Concat(p.have.DeadEnds, p.have.Routes) {
 		if r.Plain && r.Protocol == netlinkx.Protocol {
 			there[r.Route] = true
 		}

@@ -24,12 +24,13 @@ import (
 // A Phase says how far a run got.
 type Phase string
 
-// The phases. A record with another phase than PhaseUp, under a lock that
-// nobody holds, is that of a run that was killed.
+// The phases. A record that is changing or going down, under a lock that nobody
+// holds, is that of a run that was killed.
 const (
 	PhaseChanging Phase = "changing" // up or reload
 	PhaseUp       Phase = "up"
 	PhaseDown     Phase = "down"
+	PhaseKept     Phase = "kept" // down, but for its kill switch
 )
 
 // recordVersion is that of the format; records of another version count as

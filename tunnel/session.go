@@ -22,6 +22,10 @@ type Session struct {
 	report Report
 	unlock []func()
 	drift  map[string]bool // steps that were to be taken before this run, as text
+
+	// KeepKillSwitch makes Down leave the kill switch standing, if the tunnel
+	// has one: it is to come back.
+	KeepKillSwitch bool
 }
 
 // Errors that say why a command has nothing to do.
@@ -55,7 +59,7 @@ func (s *Session) End() {
 }
 
 func (s *Session) observe(ctx context.Context) (err error) {
-	s.Have, err = Observe(ctx, s.host, s.name, SrcValidMark)
+	s.Have, err = Observe(ctx, s.host, s.name, SharedSysctls...)
 	return err
 }
 
@@ -72,8 +76,7 @@ func (s *Session) Clear(ctx context.Context) error {
 		return nil
 	}
 	// The hooks of a run that was cut short are not this run's to call.
-	noHooks := func(have *State) []Step { return WithoutHooks(Plan(nil, have)) }
-	if err := s.takeDown(ctx, noHooks, nil); err != nil {
+	if err := s.takeDown(ctx, kept(s.Have.Last()), (*State).Clearing, nil); err != nil {
 		return fmt.Errorf("clearing what an earlier run left of %s: %w", s.name, err)
 	}
 	return nil
@@ -96,7 +99,7 @@ func (s *Session) lockHost(ctx context.Context) error {
 		return err
 	}
 	s.unlock = append(s.unlock, unlock)
-	return s.Have.observeShared(ctx, s.host, SrcValidMark)
+	return s.Have.observeShared(ctx, s.host, SharedSysctls...)
 }
 
 func (s *Session) unlockHost() {
@@ -269,19 +272,23 @@ func (s *Session) Down(ctx context.Context, hooks *Hooks, save func(*State) erro
 		}
 		return fmt.Errorf("%s %w", s.name, ErrNotUp)
 	}
+	want := (*Spec)(nil)
+	if s.KeepKillSwitch {
+		want = kept(s.Have.Last())
+	}
 	plan := func(have *State) []Step {
 		if hooks != nil && have.Record != nil {
 			have.Record.Spec.Hooks = *hooks
 		}
-		return Plan(nil, have)
+		return Plan(want, have)
 	}
-	return s.takeDown(ctx, plan, save)
+	return s.takeDown(ctx, want, plan, save)
 }
 
-// takeDown takes the steps of a plan that ends a tunnel. The record is first
-// marked, so that others no longer count on what this tunnel shares, and goes
-// when nothing is left to undo.
-func (s *Session) takeDown(ctx context.Context, plan func(*State) []Step, save func(*State) error) error {
+// takeDown takes the steps of a plan that ends a tunnel, but for what is kept
+// of it. The record is first marked, so that others no longer count on what this
+// tunnel shares, and goes when nothing is left to undo.
+func (s *Session) takeDown(ctx context.Context, want *Spec, plan func(*State) []Step, save func(*State) error) error {
 	if err := s.lockHost(ctx); err != nil {
 		return err
 	}
@@ -307,35 +314,47 @@ func (s *Session) takeDown(ctx context.Context, plan func(*State) []Step, save f
 		}
 		errs = append(errs, err)
 	}
-	err := s.finish(ctx, ApplyAll(ctx, s.host, steps[n:], s.report))
+	err := s.finish(ctx, want, ApplyAll(ctx, s.host, steps[n:], s.report))
 	return errors.Join(append(errs, err)...)
 }
 
 // finish looks at the host after all steps of a plan that ends a tunnel, takes
 // once more what is left, however the context ended, and forgets the tunnel
 // when that is nothing. Of what failed it returns what still holds.
-func (s *Session) finish(ctx context.Context, failed error) error {
+func (s *Session) finish(ctx context.Context, want *Spec, failed error) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), undoTimeout)
 	defer cancel()
 	if err := s.observe(ctx); err != nil {
 		return errors.Join(failed, &LeftError{Name: s.name, Err: err})
 	}
-	left := s.remaining(nil)
+	left := s.remaining(want)
 	failed = unrefuted(failed, left)
 	if len(left) > 0 {
 		again := ApplyAll(ctx, s.host, left, s.report)
 		if err := s.observe(ctx); err != nil {
 			return errors.Join(failed, again, &LeftError{Name: s.name, Err: err})
 		}
-		if left = s.remaining(nil); len(left) > 0 {
+		if left = s.remaining(want); len(left) > 0 {
 			return errors.Join(failed, again, &LeftError{Name: s.name, Steps: left})
 		}
 		failed = errors.Join(failed, unrefuted(again, nil))
 	}
-	if err := s.host.Records.Remove(s.name); err != nil {
+	if err := s.close(want); err != nil {
 		return errors.Join(failed, &LeftError{Name: s.name, Err: err})
 	}
 	return failed
+}
+
+// close forgets the tunnel, or notes what is kept of it.
+func (s *Session) close(want *Spec) error {
+	if want == nil {
+		return s.host.Records.Remove(s.name)
+	}
+	r := Record{Phase: PhaseKept, Spec: want}
+	if s.Have.Record != nil {
+		r.Config = s.Have.Record.Config
+	}
+	return s.host.Records.Save(&r)
 }
 
 // unrefuted returns those of the errors of steps that a look at the host can't

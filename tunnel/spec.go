@@ -31,6 +31,8 @@ type Spec struct {
 	DNS        dns.Settings     `json:"dns"`
 	Sysctls    []Sysctl         `json:"sysctls,omitempty"`
 	Hooks      Hooks            `json:"hooks"`
+	// Kept says that of the tunnel only its kill switch should stand.
+	Kept bool `json:"kept,omitempty"`
 
 	// Trace tells how each choice was made, a line a choice.
 	Trace []string `json:"trace,omitempty"`

@@ -25,7 +25,8 @@ type State struct {
 	Stale     bool           // the socket of a dead embedded device is there
 	Addresses []netip.Prefix // those that people or programs added
 	Routes    []netlinkx.InstalledRoute
-	Rules     []netlinkx.InstalledRule // of the whole host
+	DeadEnds  []netlinkx.InstalledRoute // ours, of the whole host
+	Rules     []netlinkx.InstalledRule  // of the whole host
 	Firewall  firewall.Installed
 	DNS       dns.Settings
 	Sysctls   []Setting // of the keys that were last applied, and those asked for
@@ -76,7 +77,8 @@ func (s *State) Cleared() *State {
 		}
 	}
 	c := &State{Name: s.Name, Others: s.Others, Sysctls: slices.Clone(s.Sysctls)}
-	for _, step := range Plan(nil, s) {
+	c.Firewall, c.Record = s.clearedFirewall()
+	for _, step := range s.Clearing() {
 		if gone, ok := step.(sysctlSet); ok {
 			i := slices.IndexFunc(c.Sysctls, func(now Setting) bool { return now.Key == gone.key })
 			c.Sysctls[i].Value = gone.value
@@ -113,6 +115,9 @@ func Observe(ctx context.Context, h *Host, name string, sysctls ...string) (*Sta
 		return nil, err
 	}
 	if err := s.observeShared(ctx, h, sysctls...); err != nil {
+		return nil, err
+	}
+	if err := s.observeDeadEnds(ctx, h); err != nil {
 		return nil, err
 	}
 	if s.Firewall, err = h.Firewall.Installed(ctx, name); err != nil {
@@ -166,6 +171,18 @@ func (s *State) observeLink(ctx context.Context, h *Host) error {
 	}
 	if s.Routes, err = h.Routes.Routes(ctx, s.Name); err != nil {
 		return fmt.Errorf("reading routes of %s: %w", s.Name, err)
+	}
+	return nil
+}
+
+// observeDeadEnds reads all routes of the host, and so only where there may be
+// some.
+func (s *State) observeDeadEnds(ctx context.Context, h *Host) (err error) {
+	if s.Record != nil && !slices.ContainsFunc(s.Last().Routes, func(r routes.Route) bool { return r.Kind != routes.Unicast }) {
+		return nil
+	}
+	if s.DeadEnds, err = h.DeadEnds.DeadEnds(ctx); err != nil {
+		return fmt.Errorf("reading routes without a link: %w", err)
 	}
 	return nil
 }
@@ -230,6 +247,14 @@ func (s *State) inferred() *Spec {
 	}
 	if mark == 0 {
 		return spec
+	}
+	if s.Firewall.KillSwitch {
+		spec.Firewall.KillSwitch.Mark = mark
+	}
+	for _, r := range s.DeadEnds {
+		if r.Table == mark {
+			spec.Routes = append(spec.Routes, r.Route)
+		}
 	}
 	spec.Device.FwMark, spec.MarkChosen = &mark, true
 	claimed := map[uint32]bool{}

@@ -131,6 +131,8 @@ func (s *State) condition() string {
 		return "up, but its record is lost"
 	case s.Record == nil:
 		return "not up"
+	case s.Record.Phase == PhaseKept:
+		return "down, and its kill switch stands"
 	case s.Record.Phase != PhaseUp:
 		return "cut short: a run was killed or is under way"
 	case s.Link == nil && s.Record.Spec.Backend == netlinkx.BackendUserspace:

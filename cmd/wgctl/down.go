@@ -20,9 +20,12 @@ now, and also clears what a killed run or a dead device left behind. Hooks are
 those of the file, or the ones that were there on up if the file is gone.`,
 		Example: `  wgctl down wg0
   wgctl down ./office.conf
-  wgctl down --all`,
+  wgctl down --all
+  wgctl down --keep-killswitch wg0 && wgctl up wg0    # nothing leaks in between`,
 		ValidArgsFunction: completeTunnels,
 	}
+	var t taking
+	cmd.Flags().BoolVar(&t.keep, "keep-killswitch", false, "leave a kill switch standing, for a tunnel that comes back")
 	words := allFlag(cmd, "all tunnels that are up, or of which something is left", allTunnels)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		if err := needRoot("down"); err != nil {
@@ -32,12 +35,19 @@ those of the file, or the ones that were there on up if the file is gone.`,
 		if err != nil {
 			return err
 		}
-		return each(cmd.Context(), ui, args, down)
+		return each(cmd.Context(), ui, args, t.down)
 	}
 	return cmd
 }
 
-func down(ctx context.Context, ui *ui, arg string) error {
+// taking is how tunnels are taken down.
+type taking struct {
+	keep bool // their kill switches stand on
+}
+
+func down(ctx context.Context, ui *ui, arg string) error { return taking{}.down(ctx, ui, arg) }
+
+func (t taking) down(ctx context.Context, ui *ui, arg string) error {
 	if err := needRoot("down"); err != nil {
 		return err
 	}
@@ -50,6 +60,7 @@ func down(ctx context.Context, ui *ui, arg string) error {
 		return err
 	}
 	defer session.End()
+	session.KeepKillSwitch = t.keep
 	hooks, save := fromFile(ui, session.Have)
 	err = session.Down(ctx, hooks, save)
 	switch {

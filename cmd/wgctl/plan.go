@@ -163,13 +163,13 @@ func observed(ctx context.Context, ui *ui, arg string) (*input, *tunnel.State, e
 	if err != nil {
 		return nil, nil, err
 	}
-	have, err := tunnel.Observe(ctx, in.host, in.name, tunnel.SrcValidMark)
+	have, err := tunnel.Observe(ctx, in.host, in.name, tunnel.SharedSysctls...)
 	if errors.Is(err, os.ErrPermission) && os.Geteuid() != 0 {
 		// A tunnel that isn't up has no record, and that is all that an
 		// ordinary user can ask for.
 		ui.note("without root nothing is known of other tunnels: tables, marks and priorities may be taken")
 		in.host.Records = &tunnel.Records{}
-		have, err = tunnel.Observe(ctx, in.host, in.name, tunnel.SrcValidMark)
+		have, err = tunnel.Observe(ctx, in.host, in.name, tunnel.SharedSysctls...)
 	}
 	return in, have, rootHint(err, "plan")
 }
@@ -182,10 +182,10 @@ func (in *input) planUp(ctx context.Context, ui *ui, have *tunnel.State, opts tu
 	case have.Foreign():
 		return nil, clearHint(fmt.Errorf("%s %w", in.name, tunnel.ErrForeign), have)
 	case have.Leftover():
-		clear = tunnel.WithoutHooks(tunnel.Plan(nil, have))
+		clear = have.Clearing()
 		have = have.Cleared()
 	}
-	if err := in.lookup(ctx, ui, nil); err != nil {
+	if err := in.lookup(ctx, ui, have); err != nil {
 		return nil, err
 	}
 	return in.plan(ctx, "up", clear, have, opts)

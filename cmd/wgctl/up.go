@@ -132,7 +132,21 @@ func load(ctx context.Context, ui *ui, arg string) (*input, error) {
 	if err != nil {
 		return nil, err
 	}
-	return in, in.lookup(ctx, ui, nil)
+	have, err := in.leftover(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return in, in.lookup(ctx, ui, have)
+}
+
+// leftover returns what an earlier run left of the tunnel, or nil: behind a kill
+// switch that stands still nothing can be looked up.
+func (in *input) leftover(ctx context.Context) (*tunnel.State, error) {
+	r, err := in.host.Records.Load(in.name)
+	if err != nil || r == nil {
+		return nil, err
+	}
+	return tunnel.Observe(ctx, in.host, in.name)
 }
 
 // read parses the file that a word of the command line means. That of a tunnel

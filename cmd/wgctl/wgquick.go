@@ -116,7 +116,7 @@ func (q quick) up(ctx context.Context, arg string) error {
 	if err != nil {
 		return err
 	}
-	err = up(ctx, q.ui, arg, tunnel.Options{})
+	err = up(ctx, q.ui, arg, tunnel.Options{Quick: true})
 	if errors.Is(err, tunnel.ErrUp) || errors.Is(err, tunnel.ErrForeign) {
 		return fmt.Errorf("`%s' already exists", name)
 	}

@@ -1,0 +1,183 @@
+// SPDX-License-Identifier: MIT
+
+package tunnel
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+
+	"github.com/wgctl/wgctl/config"
+	"github.com/wgctl/wgctl/netlinkx"
+	"github.com/wgctl/wgctl/routes"
+)
+
+func (r *resolver) routes(ctx context.Context) error {
+	in := r.cfg.Interface
+	f := routes.Facts{
+		AllowedIPs: r.spec.Device.allowedIPs(), OnLink: routes.Connected(r.spec.Addresses),
+		Excluded: in.ExcludedIPs, NeedMark: in.KillSwitch, FailClosed: in.KillSwitch,
+	}
+	if r.spec.Backend == netlinkx.BackendUserspace {
+		f.OnLink = append(f.OnLink, netip.MustParsePrefix("fe80::/64")) // the kernel gives a TUN a link-local address
+	}
+	switch t := in.Table; t.Mode {
+	case config.TableOff:
+		f.Off = true
+	case config.TableNumber:
+		f.Table = t.Number
+	case config.TableName:
+		n, err := tableNumber(t.Name)
+		if err != nil {
+			return r.cfg.Errorf(config.InInterface, "Table", 0, "%v", err)
+		}
+		f.Table = n
+	}
+	if m := r.spec.Device.FwMark; m != nil {
+		f.FwMark = *m
+	} else if r.last != nil && r.last.MarkChosen {
+		f.LastMark = *r.last.Device.FwMark
+	}
+	var err error
+	if f.InUse, err = r.h.Routes.TablesInUse(ctx); err != nil {
+		return fmt.Errorf("reading routing tables: %w", err)
+	}
+	for _, rule := range r.have.Rules {
+		f.Rules = append(f.Rules, rule.Rule)
+		f.InUse[rule.Mark] = true
+	}
+	for _, o := range r.have.Others {
+		for _, rule := range o.rules() {
+			f.Rules = append(f.Rules, rule)
+			f.InUse[rule.Table] = true
+		}
+		if o.Spec.Device.FwMark != nil {
+			f.InUse[*o.Spec.Device.FwMark] = true
+		}
+	}
+	if r.last != nil {
+		f.Last = r.last.Rules
+	}
+	d, err := routes.Plan(f)
+	if err != nil {
+		return fmt.Errorf("choosing routes of %s: %w", r.spec.Name, err)
+	}
+	r.spec.Routes, r.spec.Rules = d.Routes, d.Rules
+	if d.FwMark != 0 {
+		r.spec.MarkChosen = d.FwMark != f.FwMark
+		r.spec.Device.FwMark = &d.FwMark
+	}
+	r.trace(d.Trace)
+	return nil
+}
+
+func (r *resolver) mtu(ctx context.Context) error {
+	if r.spec.MTU = r.cfg.Interface.MTU; r.spec.MTU != 0 {
+		return nil
+	}
+	r.spec.MTUChosen = true
+	// With the tunnel up, the way to an endpoint may lead through the tunnel.
+	if r.have.Link != nil && r.last != nil && r.last.MTUChosen && sameEndpoints(r.last, r.spec) {
+		r.spec.MTU = r.last.MTU
+		return nil
+	}
+	// The device's own packets carry its mark, which keeps them out of the
+	// tunnel.
+	mark := uint32(0)
+	if r.spec.Device.FwMark != nil {
+		mark = *r.spec.Device.FwMark
+	}
+	var paths []int
+	asked := map[netip.Addr]bool{}
+	for _, p := range r.spec.Device.Peers {
+		a := p.Endpoint.Addr()
+		if !a.IsValid() || asked[a] {
+			continue
+		}
+		asked[a] = true
+		path, err := r.h.Routes.PathTo(ctx, a, mark)
+		if err != nil {
+			continue // no way to it now: it says nothing of the MTU
+		}
+		paths = append(paths, path.MTU)
+	}
+	internet := 0
+	if len(paths) == 0 {
+		if path, err := r.h.Routes.PathTo(ctx, netip.Addr{}, mark); err == nil {
+			internet = path.MTU
+		}
+	}
+	ipv6 := false
+	for _, a := range r.spec.Addresses {
+		ipv6 = ipv6 || a.Addr().Is6()
+	}
+	mtu, trace := routes.MTU(paths, internet, ipv6)
+	r.spec.MTU = mtu
+	r.trace(trace)
+	return nil
+}
+
+func sameEndpoints(a, b *Spec) bool {
+	if len(a.Device.Peers) != len(b.Device.Peers) {
+		return false
+	}
+	for i, p := range a.Device.Peers {
+		if p.PublicKey != b.Device.Peers[i].PublicKey || p.Configured != b.Device.Peers[i].Configured {
+			return false
+		}
+	}
+	return true
+}
+
+// tableNumber looks a table's name up as ip(8) does.
+func tableNumber(name string) (uint32, error) {
+	switch name {
+	case "default":
+		return routes.TableDefault, nil
+	case "main":
+		return routes.TableMain, nil
+	case "local":
+		return routes.TableLocal, nil
+	}
+	var files []string
+	for _, dir := range []string{"/usr/share/iproute2", "/usr/lib/iproute2", "/etc/iproute2"} {
+		more, _ := filepath.Glob(filepath.Join(dir, "rt_tables.d", "*.conf"))
+		files = append(append(files, filepath.Join(dir, "rt_tables")), more...)
+	}
+	for _, file := range files {
+		f, err := os.Open(file)
+		if err != nil {
+			if !errors.Is(err, fs.ErrNotExist) {
+				return 0, fmt.Errorf("reading table names: %w", err)
+			}
+			continue
+		}
+		n, ok := tableIn(f, name)
+		_ = f.Close()
+		if ok {
+			return n, nil
+		}
+	}
+	return 0, fmt.Errorf("no table is called %q in /etc/iproute2/rt_tables", name)
+}
+
+func tableIn(f *os.File, name string) (uint32, bool) {
+	s := bufio.NewScanner(f)
+	for s.Scan() {
+		fields := strings.Fields(s.Text())
+		if len(fields) < 2 || fields[1] != name {
+			continue
+		}
+		if n, err := strconv.ParseUint(fields[0], 0, 32); err == nil {
+			return uint32(n), true
+		}
+	}
+	return 0, false
+}

@@ -124,12 +124,15 @@ func (q quick) up(ctx context.Context, arg string) error {
 }
 
 func (q quick) down(ctx context.Context, arg string) error {
-	_, name, err := q.locate(arg)
+	path, name, err := q.locate(arg)
 	if err != nil {
 		return err
 	}
 	err = down(ctx, q.ui, arg)
-	if errors.Is(err, tunnel.ErrNotUp) {
+	if errors.Is(err, tunnel.ErrNotUp) || errors.Is(err, tunnel.ErrForeign) {
+		err = downOriginal(ctx, q.ui, path, name)
+	}
+	if errors.Is(err, tunnel.ErrNotUp) || errors.Is(err, tunnel.ErrForeign) {
 		return fmt.Errorf("`%s' is not a WireGuard interface", name)
 	}
 	return err

@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/netip"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -68,6 +69,10 @@ func (q quick) usage() string {
 
 // die prints a message as wg-quick does.
 func (q quick) die(err error) int {
+	if said := (wgSaid{}); errors.As(err, &said) {
+		_, _ = fmt.Fprintf(q.ui.err, "%v\nConfiguration parsing error\n", said)
+		return 1
+	}
 	for line := range strings.SplitSeq(strings.TrimRight(err.Error(), "\n"), "\n") {
 		_, _ = fmt.Fprintf(q.ui.err, "%s: %s\n", q.prog, line)
 	}
@@ -75,6 +80,23 @@ func (q quick) die(err error) int {
 		q.ui.hint(h)
 	}
 	return 1
+}
+
+// A wgSaid is an error that wg-quick leaves to wg to print.
+type wgSaid struct{ error }
+
+// endpoints looks the names of a file up. Where that fails a run as wg-quick
+// has wg's words for it.
+func (u *ui) endpoints(ctx context.Context, l tunnel.Lookup, names tunnel.Names, cfg *config.Config) ([]netip.AddrPort, error) {
+	if !u.quick {
+		return l.Endpoints(ctx, names, cfg)
+	}
+	failed := &failures{Names: names, of: map[string]error{}}
+	out, err := l.Endpoints(ctx, failed, cfg)
+	if err != nil && ctx.Err() == nil {
+		err = wgSaid{failed.explain(err, cfg)}
+	}
+	return out, err
 }
 
 // becomeRoot starts the same words again by sudo where that is needed.

@@ -264,7 +264,7 @@ func TestWgPersistentKeepalive(t *testing.T) {
 		n, _ := strconv.Atoi(strings.Fields(p.peer(1, "transfer", p.keys[0].public))[0])
 		return n
 	}
-	for range 3 {
+	for range rounds(3, 2) {
 		was := received()
 		WaitFor(t, 15*time.Second, "a keepalive", func() bool { return received() > was })
 	}

@@ -42,6 +42,7 @@ func unitLine(t *testing.T, directive, instance string) string {
 // names in PATH (and bash, where the line names it), in its environment. A
 // reload takes a new peer in and keeps the session of the old one.
 func TestUnitOfWgQuick(t *testing.T) {
+	Only(t, Userspace) // nothing in it is the backend's
 	Need(t, "bash")
 	s := newSite(t)
 	environment := unitLine(t, "Environment", "wg0")
@@ -55,7 +56,7 @@ func TestUnitOfWgQuick(t *testing.T) {
 			h.Must("mount", "--bind", Bin(t), "/usr/bin/"+tool)
 		}
 		said(t, h.Must("/usr/bin/wg", "--version").Stdout, "wgctl")
-		said(t, h.Must("/usr/bin/wg-quick", "--help").Stdout, "wgctl")
+		said(t, h.Must("/usr/bin/wg-quick", "--help").Stderr, "wgctl")
 	}
 	before := s.hub.Snapshot()
 	file := strings.Replace(s.hubFile(), "Name = laptop\n", "", 1)
@@ -80,11 +81,12 @@ func TestUnitOfWgQuick(t *testing.T) {
 // The promise: our wg-quick and the real wg are at home with one another, and
 // strip prints what the original's does, to the byte.
 func TestOurWgQuickWithRealWg(t *testing.T) {
+	Only(t, Userspace) // nothing in it is the backend's
 	Need(t, "wg", "wg-quick", "bash")
 	s := newSite(t)
 	for _, h := range []*Host{s.client, s.hub} {
 		inPath(h, "wg-quick")
-		said(t, h.Must("wg-quick", "help").Stdout, "wgctl")
+		said(t, h.Must("wg-quick", "help").Stderr, "wgctl")
 	}
 	before := s.client.Snapshot()
 	s.hub.WriteFile(configOf("wg0"), s.hubFile())
@@ -116,6 +118,7 @@ func TestOurWgQuickWithRealWg(t *testing.T) {
 // the file of a full tunnel doesn't say is reset, the mark and the port first
 // of all. Debian's does the same on the other host.
 func TestWgSyncconfOfFullTunnel(t *testing.T) {
+	Only(t, Userspace) // nothing in it is the backend's
 	Need(t, "wg", "bash")
 	dumps := map[string]string{}
 	for _, who := range []string{"ours", "theirs"} {
@@ -152,6 +155,7 @@ func TestWgSyncconfOfFullTunnel(t *testing.T) {
 // fields is an interface, each of nine a peer of the interface before it, the
 // numbers are numbers, and all is what the real wg prints.
 func TestWgDumpForExporters(t *testing.T) {
+	Only(t, Userspace) // nothing in it is the backend's
 	Need(t, "wg")
 	h := newWgHost(t, "h")
 	makeDevice(t, h, "wg1")

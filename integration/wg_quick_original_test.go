@@ -19,6 +19,7 @@ func bothQuick(t *testing.T, name string) (h *Host, ours string) {
 // the packet filter's, not the nameservers. Of another tunnel all stays, also
 // what wg-quick's own down takes along.
 func TestWgQuickTakesDownTheOriginals(t *testing.T) {
+	Only(t, Userspace) // in a guest, for its time, TestWgQuickSavesTheOriginals
 	for _, name := range []string{"nftables", "iptables"} {
 		t.Run(name, func(t *testing.T) {
 			h, ours := bothQuick(t, "h")
@@ -90,6 +91,7 @@ func asserted(snapshot string) string {
 // What a down that was cut short left of the original's: the link is gone, the
 // packet filter's rules stand. wg-quick refuses; ours takes them away.
 func TestWgQuickClearsAfterTheOriginal(t *testing.T) {
+	Only(t, Userspace) // nothing in it is the backend's
 	Need(t, "nft")
 	h, ours := bothQuick(t, "h")
 	h.WriteFile(configOf("wg0"), fullTunnel(t, 1))

@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 
 	"github.com/wgctl/wgctl/config"
@@ -31,7 +32,7 @@ func wgQuickMain(ctx context.Context, argv []string, ui *ui) int {
 	ui.quick = true
 	args := argv[1:]
 	if len(args) == 1 && (args[0] == "help" || args[0] == "-h" || args[0] == "--help") {
-		_, _ = fmt.Fprint(ui.out, q.usage())
+		_, _ = fmt.Fprint(ui.err, q.usage()) // as the original does
 		return 0
 	}
 	verbs := map[string]func(context.Context, string) error{"up": q.up, "down": q.down, "save": q.save, "strip": q.strip}
@@ -120,17 +121,34 @@ func (q quick) becomeRoot(args []string) error {
 	return fmt.Errorf("running sudo: %w", unix.Exec(sudo, argv, os.Environ()))
 }
 
+// quickName is what wg-quick takes for the name of an interface.
+var quickName = regexp.MustCompile(`^[a-zA-Z0-9_=+.-]{1,15}$`)
+
 // locate finds the file by wg-quick's rule, with its messages.
 func (q quick) locate(arg string) (path, name string, err error) {
 	path, name, err = config.Locate(arg)
 	if _, statErr := os.Stat(path); err == nil && errors.Is(statErr, os.ErrNotExist) {
 		return "", "", fmt.Errorf("`%s' does not exist", path)
 	}
+	if _, statErr := os.Stat(arg); err != nil && errors.Is(statErr, os.ErrNotExist) && !quickName.MatchString(arg) {
+		return "", "", fmt.Errorf("`%s' does not exist", arg)
+	}
 	if err != nil {
 		//lint:ignore ST1005 these are wg-quick's words
 		return "", "", withHint(errors.New("The config file must be a valid interface name, followed by .conf"), err.Error())
 	}
+	if real, err := filepath.EvalSymlinks(path); err == nil && worldAccessible(real) {
+		_, _ = fmt.Fprintf(q.ui.err, "Warning: `%s' is world accessible\n", real)
+	}
 	return path, name, nil
+}
+
+// worldAccessible reports whether everybody may do something with the file that
+// the folder lets them do, as wg-quick sees it (its parse_options).
+func worldAccessible(path string) bool {
+	file, err := os.Stat(path)
+	dir, dirErr := os.Stat(filepath.Dir(path))
+	return err == nil && dirErr == nil && file.Mode()&dir.Mode()&0o007 != 0
 }
 
 func (q quick) up(ctx context.Context, arg string) error {

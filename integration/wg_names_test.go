@@ -225,3 +225,20 @@ func TestWatchWg(t *testing.T) {
 		}
 	}
 }
+
+// A name that is too long for an interface is nobody's. Debian's wg cuts it off
+// and changes the interface that it then finds.
+func TestWgLongNames(t *testing.T) {
+	Only(t, Userspace) // nothing in it is the backend's
+	h := newTunnelHost(t, "h")
+	wg := As(t, "wg")
+	makeDevice(t, h, "wg0123456789abc")
+	h.Must(wg, "set", "wg0123456789abc", "listen-port", "7")
+	for _, line := range []string{"set % listen-port 8", "setconf % /dev/null", "addconf % /dev/null", "syncconf % /dev/null", "show %", "showconf %"} {
+		out := h.Fails(1, append([]string{wg}, strings.Fields(strings.Replace(line, "%", "wg0123456789abcdef", 1))...)...)
+		said(t, out.Stderr, "Unable to ", "interface")
+	}
+	if got := h.Must(wg, "show", "wg0123456789abc", "listen-port").Stdout; got != "7\n" {
+		t.Errorf("the port is %s", got)
+	}
+}

@@ -93,15 +93,25 @@ func asserted(snapshot string) string {
 func TestWgQuickClearsAfterTheOriginal(t *testing.T) {
 	Only(t, Userspace) // nothing in it is the backend's
 	Need(t, "nft")
-	h, ours := bothQuick(t, "h")
-	h.WriteFile(configOf("wg0"), fullTunnel(t, 1))
-	h.Must("wg-quick", "up", "wg0")
-	h.Must("ip", "link", "delete", "wg0")
-	h.Fails(1, "wg-quick", "down", "wg0")
-	said(t, h.Must("nft", "list", "tables").Stdout, "wg-quick-wg0")
-	h.Must(ours, "down", "wg0")
-	if got := h.Must("nft", "list", "tables").Stdout; got != "" {
-		t.Errorf("left: %s", got)
+	for _, lines := range [][]string{nil, {"DNS = 10.8.1.53"}} {
+		h, ours := bothQuick(t, "h")
+		useResolvconf(h)
+		h.WriteFile(configOf("wg0"), fullTunnel(t, 1, append(lines, "PostDown = echo gone >>/run/hooks")...))
+		resolver := h.ReadFile("/etc/resolv.conf")
+		h.Must("wg-quick", "up", "wg0")
+		h.Must("ip", "link", "delete", "wg0")
+		h.Fails(1, "wg-quick", "down", "wg0")
+		said(t, h.Must("nft", "list", "tables").Stdout, "wg-quick-wg0")
+		h.Must(ours, "down", "wg0")
+		if got := h.Must("nft", "list", "tables").Stdout; got != "" {
+			t.Errorf("left: %s", got)
+		}
+		if got := h.ReadFile("/etc/resolv.conf"); got != resolver {
+			t.Errorf("the resolver's: %q, was %q", got, resolver)
+		}
+		if lines == nil && h.ReadFile("/run/hooks") != "gone\n" {
+			t.Error("PostDown did not run once")
+		}
 	}
 }
 

@@ -19,8 +19,9 @@ type original struct {
 }
 
 // downOriginal takes down what the original wg-quick brought up from that
-// file. A file that is broken has no hooks to run, and is not saved to.
-func downOriginal(ctx context.Context, ui *ui, path, name string) error {
+// file. A file that is broken has no hooks to run, and is not saved to; nor has
+// one whose hooks were run already.
+func downOriginal(ctx context.Context, ui *ui, path, name string, ran bool) error {
 	kernel, err := netlinkx.NewKernel()
 	if err != nil {
 		return err
@@ -39,7 +40,13 @@ func downOriginal(ctx context.Context, ui *ui, path, name string) error {
 		return err
 	}
 	defer session.End()
-	hooks, rules, save := originalFile(ui, path, name)
+	hooks, rules, save := tunnel.Hooks{}, true, (func(*tunnel.State) error)(nil)
+	switch {
+	case !ran:
+		hooks, rules, save = originalFile(ui, path, name)
+	case session.Have.Link != nil:
+		return nil // somebody's who came after
+	}
 	return session.DownOriginal(ctx, original{kernel, filter}, hooks, rules, save)
 }
 

@@ -169,8 +169,13 @@ func (q quick) down(ctx context.Context, arg string) error {
 		return err
 	}
 	err = down(ctx, q.ui, arg)
-	if errors.Is(err, tunnel.ErrNotUp) || errors.Is(err, tunnel.ErrForeign) {
-		err = downOriginal(ctx, q.ui, path, name)
+	switch {
+	case err == nil: // but wg-quick's own filter may stand there
+		if err = downOriginal(ctx, q.ui, path, name, true); errors.Is(err, tunnel.ErrNotUp) {
+			err = nil
+		}
+	case errors.Is(err, tunnel.ErrNotUp), errors.Is(err, tunnel.ErrForeign):
+		err = downOriginal(ctx, q.ui, path, name, false)
 	}
 	if errors.Is(err, tunnel.ErrNotUp) || errors.Is(err, tunnel.ErrForeign) {
 		return fmt.Errorf("`%s' is not a WireGuard interface", name)

@@ -299,3 +299,32 @@ func TestWgLinkMoves(t *testing.T) {
 	a.Sh("ip netns del inner")
 	WaitFor(t, 10*time.Second, "the device to go", func() bool { return a.Must(p.wg, "show", "interfaces").Stdout == "" })
 }
+
+// The promise: a mark keeps the device's own packets out of a tunnel that takes
+// the default route, over IPv4 and IPv6; without it they would go round.
+func TestWgFwmark(t *testing.T) {
+	p := newWgPair(t)
+	a, b := p.hosts[0], p.hosts[1]
+	b.Sh("ip address add 198.51.100.1/32 dev lo; ip address add 2001:db8:100::1/128 dev lo nodad; ip address add 10.99.0.1/32 dev lo")
+	a.Sh(`ip route add default via 192.0.2.2; ip route add default via fd00:aa::2
+		sysctl -qw net.ipv4.conf.all.rp_filter=0 net.ipv4.conf.eth0.rp_filter=0
+		for f in -4 -6; do
+			ip $f route add default dev wg0 table 51820
+			ip $f rule add not fwmark 51820 table 51820
+			ip $f rule add table main suppress_prefixlength 0
+		done`)
+	p.set(0, "peer", p.keys[1].public, "allowed-ips", "0.0.0.0/0,::/0")
+	for _, endpoint := range []string{"198.51.100.1:51820", "[2001:db8:100::1]:51820"} {
+		p.set(0, "fwmark", "51820", "peer", p.keys[1].public, "endpoint", endpoint)
+		a.MustPing("10.99.0.1")
+		p.set(0, "fwmark", "off") // the session goes on
+		if a.Run("ping", "-n", "-q", "-c", "1", "-W", "1", "10.99.0.1").Code == 0 {
+			t.Errorf("%s: without a mark packets come through: the test shows nothing", endpoint)
+		}
+		p.set(0, "fwmark", "51820")
+		a.MustPing("10.99.0.1")
+		if got := p.peer(1, "endpoints", p.keys[0].public); got != "192.0.2.1:51820" && got != "[fd00:aa::1]:51820" {
+			t.Errorf("%s: the peer was heard at %s", endpoint, got)
+		}
+	}
+}

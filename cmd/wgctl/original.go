@@ -63,11 +63,17 @@ func originalFile(ui *ui, path, name string) (hooks tunnel.Hooks, rules bool, sa
 	}
 	if cfg.Interface.SaveConfig {
 		save = func(s *tunnel.State) error {
-			if cfg.Interface.FwMark == nil && cfg.Interface.Table.Mode == config.TableAuto {
-				s.Device.FwMark = 0 // chosen for this once
-			}
+			dropChosenMark(cfg, s)
 			return saveState(ui, path, s)
 		}
 	}
 	return tunnel.HooksOf(cfg, name), cfg.Interface.Table.Mode == config.TableAuto, save
+}
+
+// dropChosenMark leaves the mark out of what is to be saved that the original
+// wg-quick chose for this once: the file has none.
+func dropChosenMark(cfg *config.Config, s *tunnel.State) {
+	if s.Foreign() && cfg.Interface.FwMark == nil && cfg.Interface.Table.Mode == config.TableAuto {
+		s.Device.FwMark = 0
+	}
 }

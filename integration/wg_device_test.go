@@ -206,11 +206,13 @@ func TestWgInvalidKeys(t *testing.T) {
 	for _, key := range bad {
 		p.set(0, "peer", key, "persistent-keepalive", "1", "endpoint", port(0))
 	}
-	p.set(0, "peer", newKeyPair(t).public, "persistent-keepalive", "1", "endpoint", port(1))
+	good := newKeyPair(t).public
+	p.set(0, "peer", good, "persistent-keepalive", "1", "endpoint", port(1))
 	if shown := strings.Fields(p.hosts[0].Must(p.wg, "show", "wg0", "peers").Stdout); len(shown) != len(bad)+1 {
 		t.Errorf("peers: %q", shown)
 	}
-	time.Sleep(Timeout(200 * time.Millisecond)) // first initiations are sent at once
+	// The first initiation is sent at once, and the good key's was the last.
+	WaitFor(t, 10*time.Second, "an initiation", func() bool { return p.peer(0, "transfer", good) != "0\t0" })
 	if n := noise.Stop(); n != 0 {
 		t.Errorf("%d packets for keys that are none", n)
 	}

@@ -305,6 +305,7 @@ func TestWgLinkMoves(t *testing.T) {
 // The promise: a mark keeps the device's own packets out of a tunnel that takes
 // the default route, over IPv4 and IPv6; without it they would go round.
 func TestWgFwmark(t *testing.T) {
+	Only(t, Userspace) // in a guest full tunnels show it
 	p := newWgPair(t)
 	a, b := p.hosts[0], p.hosts[1]
 	b.Sh("ip address add 198.51.100.1/32 dev lo; ip address add 2001:db8:100::1/128 dev lo nodad; ip address add 10.99.0.1/32 dev lo")

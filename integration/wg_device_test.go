@@ -4,6 +4,7 @@ package integration
 
 import (
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -33,6 +34,15 @@ func newWgPair(t *testing.T) *wgPair {
 		h.Sh("ip address add " + inside(i) + "/24 dev wg0; ip link set wg0 up")
 	}
 	return p
+}
+
+// guestTurn ends a test in the guest that has the other share of such tests.
+func guestTurn(t *testing.T, turn int) {
+	t.Helper()
+	shares := []string{"even", "odd"}
+	if !slices.Contains(guestShare(t, shares), shares[turn]) {
+		t.Skip("runs in the other guest")
+	}
 }
 
 // makeDevice makes a device by the name of wireguard-go where the kernel has
@@ -76,6 +86,7 @@ func (p *wgPair) aim(endpoint string) {
 // another address, another family; and it is answered from the address that
 // it contacted.
 func TestWgRoaming(t *testing.T) {
+	guestTurn(t, 0)
 	p := newWgPair(t)
 	heard := func(want string) {
 		t.Helper()
@@ -108,6 +119,7 @@ func TestWgRoaming(t *testing.T) {
 // its own is dropped, though the peer is heard; a prefix that another peer is
 // given moves there, and comes back.
 func TestWgAllowedIPsMove(t *testing.T) {
+	guestTurn(t, 1)
 	p := newWgPair(t)
 	p.aim("192.0.2.2:51820")
 	other := newKeyPair(t)
@@ -145,6 +157,7 @@ func TestWgAllowedIPsMove(t *testing.T) {
 // the new key, and a device that gets the key of a peer of its own loses that
 // peer, and doesn't take it again.
 func TestWgKeyChange(t *testing.T) {
+	guestTurn(t, 1)
 	p := newWgPair(t)
 	p.aim("192.0.2.2:51820")
 	traffic := p.hosts[0].StartUDP(inside(1)+":5005", 5*time.Millisecond)
@@ -191,6 +204,7 @@ func TestWgKeyChange(t *testing.T) {
 // makes nothing of. Beside them a good key is heard of. Who has the wrong key,
 // or the wrong preshared key, gets no session.
 func TestWgInvalidKeys(t *testing.T) {
+	guestTurn(t, 0)
 	p := newWgPair(t)
 	port := func(i int) string { return fmt.Sprintf("192.0.2.2:%d", 1111+i) }
 	bad := []string{
@@ -248,6 +262,7 @@ func TestWgInvalidKeys(t *testing.T) {
 // The promise: with a persistent keepalive a peer behind NAT makes itself
 // heard, and stays reachable, without a packet of its own.
 func TestWgPersistentKeepalive(t *testing.T) {
+	guestTurn(t, 0)
 	Need(t, "nft")
 	p := newWgPair(t)
 	lan := NewHost(t, "lan")
@@ -280,6 +295,7 @@ func TestWgPersistentKeepalive(t *testing.T) {
 // was made, wherever its link goes; a program that has only the tunnel reaches
 // the peer by it. It goes with the namespace that it is in.
 func TestWgLinkMoves(t *testing.T) {
+	guestTurn(t, 1)
 	p := newWgPair(t)
 	a := p.hosts[0]
 	p.set(0, "peer", p.keys[1].public, "endpoint", "192.0.2.2:51820")

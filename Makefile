@@ -7,6 +7,7 @@ FUZZTIME ?= 30s
 KERNEL   ?= 6.1
 CMD      ?=
 VM       ?=
+ROUNDS   ?= 1
 
 STATICCHECK = v0.8.2
 GOVULNCHECK = v1.9.0
@@ -58,6 +59,10 @@ vm: ## a shell in a guest, or CMD="..."; KERNEL=6.1 or 6.12; NO_NFTABLES=1
 .PHONY: bench
 bench: build ## wgctl beside wg, wg-quick and a floor, here; VM=6.1 in a guest
 	VM=$(VM) scripts/bench
+
+.PHONY: netns
+netns: build ## wireguard-go's own tests/netns.sh on our wg and wireguard-go; ROUNDS=20
+	scripts/netns ./wgctl $(ROUNDS)
 
 .PHONY: demo
 demo: build ## three hosts in namespaces, tunnels between them, and nothing left

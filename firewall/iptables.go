@@ -162,18 +162,24 @@ func (t Tool) swap(ctx context.Context, ifname string, have, want ipState) error
 	if text == "" {
 		return ctx.Err()
 	}
+	if err := t.restore(ctx, text); err != nil {
+		return fmt.Errorf("programming the rules of %s: %w", ifname, err)
+	}
+	return nil
+}
+
+// restore gives -restore what to add and delete.
+func (t Tool) restore(ctx context.Context, text string) error {
 	args := []string{"--noflush"}
 	waits, err := t.restoreWaits()
 	if err != nil {
-		return fmt.Errorf("programming the rules of %s: %w", ifname, err)
+		return err
 	}
 	if waits {
 		args = append(args, lockWait)
 	}
-	if _, err := run(ctx, text, t.Path+"-restore", args...); err != nil {
-		return fmt.Errorf("programming the rules of %s: %w", ifname, err)
-	}
-	return nil
+	_, err = run(ctx, text, t.Path+"-restore", args...)
+	return err
 }
 
 // restoreWaits reports whether -restore knows --wait: since iptables 1.6.2,

@@ -5,6 +5,7 @@ package integration
 import (
 	"fmt"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -27,10 +28,11 @@ func TestRealWgQuickWithOurWg(t *testing.T) {
 	s := newSite(t)
 	for _, h := range []*Host{s.client, s.hub} {
 		inPath(h, "wg")
-		if Backend() == Userspace {
-			h.Setenv("WG_QUICK_USERSPACE_IMPLEMENTATION", WireguardGo(t))
-		}
 		said(t, h.Must("wg", "--version").Stdout, "wgctl")
+	}
+	if Backend() == Userspace { // one by its name, one by the variable
+		inPath(s.client, "wireguard-go")
+		s.hub.Setenv("WG_QUICK_USERSPACE_IMPLEMENTATION", WireguardGo(t))
 	}
 	before := s.client.Snapshot()
 	hubFile := strings.Replace(s.hubFile(), "Name = laptop\n", "", 1) // a key of ours
@@ -52,6 +54,9 @@ func TestRealWgQuickWithOurWg(t *testing.T) {
 	s.client.MustPing(hubInside4)
 
 	s.client.Must("wg-quick", "save", "wg0")
+	if p := s.client.Processes(); Backend() == Userspace && !slices.Contains(p, "wireguard-go wg0") {
+		t.Errorf("processes: %q", p)
+	}
 	said(t, s.client.ReadFile(configOf("wg0")), "PrivateKey = "+s.clientKey.private, "PublicKey = "+s.hubKey.public, "Endpoint = "+hubEndpoint4+":51820")
 	s.client.Must("wg-quick", "down", "wg0")
 	s.hub.Must("wg-quick", "down", "wg0")
@@ -111,17 +116,22 @@ func TestWgFindsSocketsWithoutLinks(t *testing.T) {
 	WaitFor(t, 10*time.Second, "the device to go", func() bool { return h.Must(wg, "show", "interfaces").Stdout == "" })
 }
 
-// The promise: the completion script of wireguard-tools works with our wg.
+// The promise: the completion scripts of wireguard-tools work with our wg and
+// our wg-quick.
 func TestBashCompletionOfWg(t *testing.T) {
 	Need(t, "bash")
-	const script = "/usr/share/bash-completion/completions/wg"
+	const scripts = "/usr/share/bash-completion/completions/"
 	h := newWgHost(t, "h")
-	if !h.Exists(script) {
-		unable(t, "%s is not installed", script)
+	if !h.Exists(scripts+"wg") || !h.Exists(scripts+"wg-quick") {
+		unable(t, "%swg is not installed", scripts)
 	}
-	inPath(h, "wg")
+	ourNames(h)
 	h.Must("wg", "setconf", "wg0", "/run/c/base")
+	h.WriteFile(configOf("office"), "[Interface]\n")
 	for line, want := range map[string]string{
+		"wg-quick do":            "down",
+		"wg-quick down ":         "wg0",
+		"wg-quick up of":         "office",
 		"wg s":                   "show showconf set setconf syncconf",
 		"wg show ":               "wg0 all interfaces",
 		"wg show wg0 p":          "public-key private-key peers preshared-keys persistent-keepalive",
@@ -130,12 +140,9 @@ func TestBashCompletionOfWg(t *testing.T) {
 		"wg set wg0 peer AQ":     wgKey1,
 		"wg set wg0 peer x allo": "allowed-ips",
 	} {
-		words := strings.Fields(line)
-		if strings.HasSuffix(line, " ") {
-			words = append(words, "")
-		}
-		out := h.Must("bash", "-c", fmt.Sprintf(`complete() { :; }; compopt() { :; }; . %s; COMP_WORDS=(%s); COMP_CWORD=%d; COMPREPLY=(); _wg_completion; echo "${COMPREPLY[*]}"`,
-			script, "'"+strings.Join(words, "' '")+"'", len(words)-1))
+		words := lineWords(line)
+		out := h.Must("bash", "-c", fmt.Sprintf(`complete() { :; }; compopt() { :; }; . %s; COMP_WORDS=(%s); COMP_CWORD=%d; COMPREPLY=(); _%s_completion; echo "${COMPREPLY[*]}"`,
+			scripts+words[0], shellWords(words), len(words)-1, strings.ReplaceAll(words[0], "-", "_")))
 		if got := strings.TrimSpace(out.Stdout); got != want {
 			t.Errorf("%q completes to %q, want %q: %v", line, got, want, out)
 		}

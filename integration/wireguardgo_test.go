@@ -111,6 +111,21 @@ func TestWireguardGoDaemon(t *testing.T) {
 	}
 }
 
+// A variable that is set to something else than 1 means nothing: the device
+// goes to the background and answers.
+func TestWireguardGoForegroundUnset(t *testing.T) {
+	Only(t, Userspace) // the same in a guest, but for its time
+	Need(t, "wg")
+	h := NewHost(t, "host")
+	tool := As(t, "wireguard-go")
+	for _, value := range []string{"", "0", "yes"} {
+		h.Must("env", "WG_PROCESS_FOREGROUND="+value, tool, "wg0")
+		h.Must("wg", "set", "wg0", "fwmark", "5")
+		h.Must("ip", "link", "del", "wg0")
+		goneCompletely(h)
+	}
+}
+
 // In the foreground, by a word or by the variable, it stays until a signal or
 // the end of the link, and exits 0.
 func TestWireguardGoForeground(t *testing.T) {

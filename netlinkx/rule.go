@@ -140,7 +140,7 @@ func (k *Kernel) RuleAdd(ctx context.Context, r routes.Rule) error {
 			return unix.EEXIST
 		}
 	}
-	_, err = k.ruleRequest(unix.RTM_NEWRULE, unix.NLM_F_CREATE|unix.NLM_F_EXCL|unix.NLM_F_ACK, r).
+	_, err = k.ruleRequest(unix.RTM_NEWRULE, unix.NLM_F_CREATE|unix.NLM_F_EXCL|unix.NLM_F_ACK, r, Protocol).
 		Execute(unix.NETLINK_ROUTE, 0)
 	return err
 }
@@ -157,7 +157,7 @@ func (k *Kernel) RuleDel(ctx context.Context, r routes.Rule) error {
 	}
 	for _, h := range have {
 		if h.Plain && h.Protocol == Protocol && h.Rule == r {
-			_, err := k.ruleRequest(unix.RTM_DELRULE, unix.NLM_F_ACK, r).Execute(unix.NETLINK_ROUTE, 0)
+			_, err := k.ruleRequest(unix.RTM_DELRULE, unix.NLM_F_ACK, r, Protocol).Execute(unix.NETLINK_ROUTE, 0)
 			return err
 		}
 	}
@@ -166,7 +166,7 @@ func (k *Kernel) RuleDel(ctx context.Context, r routes.Rule) error {
 
 // ruleRequest is r as a message says it. The library's RuleAdd isn't used: it
 // leaves out suppress_prefixlength for tables above 255.
-func (k *Kernel) ruleRequest(kind, flags int, r routes.Rule) *nl.NetlinkRequest {
+func (k *Kernel) ruleRequest(kind, flags int, r routes.Rule, protocol uint8) *nl.NetlinkRequest {
 	req := k.request(kind, flags)
 	hdr := &nl.RtMsg{RtMsg: unix.RtMsg{Family: afOf(r.Family), Type: frActToTable}}
 	if r.Invert {
@@ -183,6 +183,6 @@ func (k *Kernel) ruleRequest(kind, flags int, r routes.Rule) *nl.NetlinkRequest 
 	if r.Suppress {
 		put(nl.FRA_SUPPRESS_PREFIXLEN, 0)
 	}
-	req.AddData(nl.NewRtAttr(nl.FRA_PROTOCOL, nl.Uint8Attr(Protocol)))
+	req.AddData(nl.NewRtAttr(nl.FRA_PROTOCOL, nl.Uint8Attr(protocol)))
 	return req
 }

@@ -37,6 +37,10 @@ func QuickWords(s Step) string {
 			return fmt.Sprintf("ip -%d rule delete table main suppress_prefixlength 0", s.rule.Family)
 		}
 		return fmt.Sprintf("ip -%d rule delete table %d", s.rule.Family, s.rule.Table)
+	case originalRuleDel:
+		return QuickWords(ruleDel{rule: s.rule.Rule})
+	case originalFilterDel:
+		return "nft -f /dev/fd/63"
 	case sysctlSet:
 		return fmt.Sprintf("sysctl -q %s=%s", s.key, s.value)
 	case firewallSet:

@@ -42,7 +42,7 @@ func newHost(ctx context.Context, ui *ui) (*tunnel.Host, error) {
 		Links:    kernel, Addresses: kernel, Routes: kernel, DeadEnds: kernel, Rules: kernel, Devices: kernel, Sysctls: kernel,
 		Firewall:  filter,
 		DNS:       resolver,
-		Userspace: newStarter(),
+		Userspace: starterFor(ui, kernel),
 		Hooks: &tunnel.Shell{
 			Stdin: stdin, Stdout: ui.out, Stderr: ui.err,
 			NoBash: func(sh string) { ui.note("no bash here: hooks run with %s", sh) },

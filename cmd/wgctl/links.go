@@ -27,6 +27,9 @@ is left alone, and then no link is made, unless --force is given.`,
   wgctl install-links /usr/local/bin --remove`,
 		Args: words(cobra.MaximumNArgs(1), "one folder, or none"),
 		RunE: func(_ *cobra.Command, args []string) error {
+			if force && remove {
+				return usageError{errors.New("install-links takes --force or --remove, not both")}
+			}
 			target, err := os.Executable()
 			if err != nil {
 				return fmt.Errorf("finding wgctl itself: %w", err)
@@ -46,7 +49,6 @@ is left alone, and then no link is made, unless --force is given.`,
 	}
 	cmd.Flags().BoolVar(&force, "force", false, "replace what is there")
 	cmd.Flags().BoolVar(&remove, "remove", false, "take the links away")
-	cmd.MarkFlagsMutuallyExclusive("force", "remove")
 	return cmd
 }
 
@@ -54,13 +56,19 @@ is left alone, and then no link is made, unless --force is given.`,
 func installLinks(ui *ui, dir, target string, force bool) error {
 	var missing []string
 	var foreign []error
+	replaced := map[string]bool{}
 	for _, name := range otherNames {
 		path := filepath.Join(dir, name)
 		switch ours, err := isOurs(path, target); {
-		case errors.Is(err, fs.ErrNotExist) || err == nil && !ours && force:
+		case errors.Is(err, fs.ErrNotExist):
 			missing = append(missing, path)
 		case err != nil:
 			return fmt.Errorf("making links: %w", err)
+		case !ours && isFolder(path):
+			return fmt.Errorf("making links: %s is a folder", path)
+		case !ours && force:
+			missing = append(missing, path)
+			replaced[path] = true
 		case !ours:
 			foreign = append(foreign, fmt.Errorf("making links: %s is there already", path))
 		}
@@ -74,7 +82,9 @@ func installLinks(ui *ui, dir, target string, force bool) error {
 	for i, path := range missing {
 		if err := replaceByLink(target, path); err != nil {
 			for _, made := range missing[:i] {
-				_ = os.Remove(made)
+				if !replaced[made] { // what was there can't come back
+					_ = os.Remove(made)
+				}
 			}
 			return fmt.Errorf("making links: %w", err)
 		}
@@ -89,6 +99,7 @@ func replaceByLink(target, path string) error {
 		return err
 	}
 	temp := path + ".wgctl-new"
+	_ = os.Remove(temp) // of a run that was killed
 	if err := os.Symlink(target, temp); err != nil {
 		return err
 	}
@@ -115,6 +126,11 @@ func removeLinks(ui *ui, dir, target string) error {
 		_, _ = fmt.Fprintf(ui.err, "[#] rm %s\n", path)
 	}
 	return nil
+}
+
+func isFolder(path string) bool {
+	info, err := os.Lstat(path)
+	return err == nil && info.IsDir()
 }
 
 // isOurs reports whether a path is a symbolic link that leads to wgctl.

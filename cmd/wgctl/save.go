@@ -78,6 +78,9 @@ func save(ctx context.Context, ui *ui, path, name string) error {
 	if have.Link == nil || have.Link.Backend == "" {
 		return fmt.Errorf("%s %w", name, tunnel.ErrNotUp)
 	}
+	if cfg, _, err := config.Load(path); err == nil {
+		dropChosenMark(cfg, have)
+	}
 	return saveState(ui, path, have)
 }
 

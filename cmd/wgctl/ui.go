@@ -153,7 +153,7 @@ func (u *ui) step(s tunnel.Step) {
 			u.step(one)
 		}
 	case u.quick:
-		_, _ = fmt.Fprintln(u.err, "[#] "+tunnel.QuickWords(s))
+		_, _ = fmt.Fprintln(u.err, "[#] "+quickStep(s))
 	case u.board != nil:
 		u.board.step(u.line, s)
 	default:
@@ -203,6 +203,10 @@ func (u *ui) waiting(name string) func(pid string) {
 }
 
 func (u *ui) lookupFailed(host, port string, err error, delay time.Duration) {
+	if u.quick {
+		_, _ = fmt.Fprintln(u.err, lookupAgain(host, port, err, delay))
+		return
+	}
 	u.note("looking up %s failed: %v; trying again in %.2f seconds", host, err, delay.Seconds())
 }
 

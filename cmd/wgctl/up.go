@@ -208,7 +208,7 @@ func (in *input) lookup(ctx context.Context, ui *ui, have *tunnel.State) error {
 	if have != nil {
 		l.Known = have.Settled()
 	}
-	in.endpoints, err = l.Endpoints(ctx, in.host.Names, in.cfg)
+	in.endpoints, err = ui.endpoints(ctx, l, in.host.Names, in.cfg)
 	return err
 }
 

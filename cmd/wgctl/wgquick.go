@@ -6,9 +6,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/netip"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 
 	"github.com/wgctl/wgctl/config"
@@ -30,7 +32,7 @@ func wgQuickMain(ctx context.Context, argv []string, ui *ui) int {
 	ui.quick = true
 	args := argv[1:]
 	if len(args) == 1 && (args[0] == "help" || args[0] == "-h" || args[0] == "--help") {
-		_, _ = fmt.Fprint(ui.out, q.usage())
+		_, _ = fmt.Fprint(ui.err, q.usage()) // as the original does
 		return 0
 	}
 	verbs := map[string]func(context.Context, string) error{"up": q.up, "down": q.down, "save": q.save, "strip": q.strip}
@@ -68,6 +70,10 @@ func (q quick) usage() string {
 
 // die prints a message as wg-quick does.
 func (q quick) die(err error) int {
+	if said := (wgSaid{}); errors.As(err, &said) {
+		_, _ = fmt.Fprintf(q.ui.err, "%v\nConfiguration parsing error\n", said)
+		return 1
+	}
 	for line := range strings.SplitSeq(strings.TrimRight(err.Error(), "\n"), "\n") {
 		_, _ = fmt.Fprintf(q.ui.err, "%s: %s\n", q.prog, line)
 	}
@@ -75,6 +81,23 @@ func (q quick) die(err error) int {
 		q.ui.hint(h)
 	}
 	return 1
+}
+
+// A wgSaid is an error that wg-quick leaves to wg to print.
+type wgSaid struct{ error }
+
+// endpoints looks the names of a file up. Where that fails a run as wg-quick
+// has wg's words for it.
+func (u *ui) endpoints(ctx context.Context, l tunnel.Lookup, names tunnel.Names, cfg *config.Config) ([]netip.AddrPort, error) {
+	if !u.quick {
+		return l.Endpoints(ctx, names, cfg)
+	}
+	failed := &failures{Names: names, of: map[string]error{}}
+	out, err := l.Endpoints(ctx, failed, cfg)
+	if err != nil && ctx.Err() == nil {
+		err = wgSaid{failed.explain(err, cfg)}
+	}
+	return out, err
 }
 
 // becomeRoot starts the same words again by sudo where that is needed.
@@ -98,17 +121,34 @@ func (q quick) becomeRoot(args []string) error {
 	return fmt.Errorf("running sudo: %w", unix.Exec(sudo, argv, os.Environ()))
 }
 
+// quickName is what wg-quick takes for the name of an interface.
+var quickName = regexp.MustCompile(`^[a-zA-Z0-9_=+.-]{1,15}$`)
+
 // locate finds the file by wg-quick's rule, with its messages.
 func (q quick) locate(arg string) (path, name string, err error) {
 	path, name, err = config.Locate(arg)
 	if _, statErr := os.Stat(path); err == nil && errors.Is(statErr, os.ErrNotExist) {
 		return "", "", fmt.Errorf("`%s' does not exist", path)
 	}
+	if _, statErr := os.Stat(arg); err != nil && errors.Is(statErr, os.ErrNotExist) && !quickName.MatchString(arg) {
+		return "", "", fmt.Errorf("`%s' does not exist", arg)
+	}
 	if err != nil {
 		//lint:ignore ST1005 these are wg-quick's words
 		return "", "", withHint(errors.New("The config file must be a valid interface name, followed by .conf"), err.Error())
 	}
+	if real, err := filepath.EvalSymlinks(path); err == nil && worldAccessible(real) {
+		_, _ = fmt.Fprintf(q.ui.err, "Warning: `%s' is world accessible\n", real)
+	}
 	return path, name, nil
+}
+
+// worldAccessible reports whether everybody may do something with the file that
+// the folder lets them do, as wg-quick sees it (its parse_options).
+func worldAccessible(path string) bool {
+	file, err := os.Stat(path)
+	dir, dirErr := os.Stat(filepath.Dir(path))
+	return err == nil && dirErr == nil && file.Mode()&dir.Mode()&0o007 != 0
 }
 
 func (q quick) up(ctx context.Context, arg string) error {
@@ -124,12 +164,20 @@ func (q quick) up(ctx context.Context, arg string) error {
 }
 
 func (q quick) down(ctx context.Context, arg string) error {
-	_, name, err := q.locate(arg)
+	path, name, err := q.locate(arg)
 	if err != nil {
 		return err
 	}
 	err = down(ctx, q.ui, arg)
-	if errors.Is(err, tunnel.ErrNotUp) {
+	switch {
+	case err == nil: // but wg-quick's own filter may stand there
+		if err = downOriginal(ctx, q.ui, path, name, true); errors.Is(err, tunnel.ErrNotUp) {
+			err = nil
+		}
+	case errors.Is(err, tunnel.ErrNotUp), errors.Is(err, tunnel.ErrForeign):
+		err = downOriginal(ctx, q.ui, path, name, false)
+	}
+	if errors.Is(err, tunnel.ErrNotUp) || errors.Is(err, tunnel.ErrForeign) {
 		return fmt.Errorf("`%s' is not a WireGuard interface", name)
 	}
 	return err

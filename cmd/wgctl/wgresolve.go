@@ -107,18 +107,28 @@ func (w *wg) endpoints(ctx context.Context, cfg *config.Config) ([]netip.AddrPor
 	}
 	names := &failures{Names: w.hosts, of: map[string]error{}}
 	l := tunnel.Lookup{Retries: retries, Waiting: func(host, port string, err error, delay time.Duration) {
-		w.complain(fmt.Sprintf("%s: `%s:%s'. Trying again in %.2f seconds...", gaiStrerror(err), host, port, delay.Seconds()))
+		w.complain(lookupAgain(host, port, err, delay))
 	}}
 	out, err := l.Endpoints(ctx, names, cfg)
-	if err == nil {
-		return out, nil
+	if err != nil {
+		return nil, names.explain(err, cfg)
 	}
+	return out, nil
+}
+
+// lookupAgain is what wg says of a name that is to be looked up again.
+func lookupAgain(host, port string, err error, delay time.Duration) string {
+	return fmt.Sprintf("%s: `%s:%s'. Trying again in %.2f seconds...", gaiStrerror(err), host, port, delay.Seconds())
+}
+
+// explain says in wg's words which look-up failed first, in the file's order.
+func (f *failures) explain(err error, cfg *config.Config) error {
 	for _, p := range cfg.Peers {
-		if text := names.text(p.Endpoint); text != "" {
-			return nil, fmt.Errorf("%s: `%s:%s'", text, p.Endpoint.Host, p.Endpoint.Port)
+		if text := f.text(p.Endpoint); text != "" {
+			return fmt.Errorf("%s: `%s:%s'", text, p.Endpoint.Host, p.Endpoint.Port)
 		}
 	}
-	return nil, err
+	return err
 }
 
 func (w *wg) retries() (int, error) {

@@ -43,13 +43,15 @@ type Interface struct {
 	SaveConfig bool
 
 	// Keys of wgctl.
-	Backend      Backend
-	ExcludedIPs  []netip.Prefix // masked, in order
-	Forward      *bool
-	Masquerade   Masquerade
-	PortForwards []PortForward // in order, no two for the same packet
-	ClampMSS     ClampMSS
-	KillSwitch   bool
+	Backend          Backend
+	ExcludedIPs      []netip.Prefix // masked, in order
+	RouteMetric      uint32         // 0: not set
+	RouteAggregation bool
+	Forward          *bool
+	Masquerade       Masquerade
+	PortForwards     []PortForward // in order, no two for the same packet
+	ClampMSS         ClampMSS
+	KillSwitch       bool
 }
 
 // Hooks are shell commands in order, as written but for the space around them.

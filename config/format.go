@@ -74,6 +74,12 @@ func (i *Interface) format(w *bytes.Buffer) {
 }
 
 func (i *Interface) formatForwarding(w *bytes.Buffer) {
+	if i.RouteMetric != 0 {
+		entry(w, "RouteMetric", fmt.Sprint(i.RouteMetric))
+	}
+	if i.RouteAggregation {
+		entry(w, "RouteAggregation", onOff(true))
+	}
 	list(w, "ExcludedIPs", strs(i.ExcludedIPs, netip.Prefix.String))
 	if i.Forward != nil {
 		entry(w, "Forward", onOff(*i.Forward))
@@ -222,7 +228,7 @@ func (i *Interface) equal(j *Interface) bool {
 		i.MTU == j.MTU && i.Table == j.Table && i.SaveConfig == j.SaveConfig && i.Backend == j.Backend &&
 		slices.Equal(i.ExcludedIPs, j.ExcludedIPs) && same(i.Forward, j.Forward) && i.Masquerade.Auto == j.Masquerade.Auto &&
 		slices.Equal(i.Masquerade.Links, j.Masquerade.Links) && slices.Equal(i.PortForwards, j.PortForwards) &&
-		i.ClampMSS == j.ClampMSS && i.KillSwitch == j.KillSwitch
+		i.RouteMetric == j.RouteMetric && i.RouteAggregation == j.RouteAggregation && i.ClampMSS == j.ClampMSS && i.KillSwitch == j.KillSwitch
 }
 
 // same reports whether two optional values are equal, or both missing.

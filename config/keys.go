@@ -68,6 +68,8 @@ var keys = []key{
 	{"PostDown", interfaceSection, hookGrammar, (*builder).hook},
 	{"SaveConfig", interfaceSection, quickGrammar, (*builder).saveConfig},
 	{"Backend", interfaceSection, quickGrammar, (*builder).backend},
+	{"RouteMetric", interfaceSection, quickGrammar, (*builder).routeMetric},
+	{"RouteAggregation", interfaceSection, quickGrammar, (*builder).routeAggregation},
 	{"ExcludedIPs", interfaceSection, quickGrammar, (*builder).excludedIPs},
 	{"Forward", interfaceSection, quickGrammar, (*builder).forward},
 	{"Masquerade", interfaceSection, quickGrammar, (*builder).masquerade},

@@ -167,6 +167,30 @@ func (f *Fake) TablesInUse(ctx context.Context) (map[uint32]bool, error) {
 	return out, nil
 }
 
+// Elsewhere returns the prefixes that a table routes another way than through
+// the link.
+func (f *Fake) Elsewhere(ctx context.Context, link string, table uint32) ([]netip.Prefix, error) {
+	unlock, err := f.read(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer unlock()
+	var out []netip.Prefix
+	for _, l := range f.links {
+		for _, r := range l.routes {
+			if l.Name != link && r.Table == table {
+				out = append(out, r.Dst)
+			}
+		}
+	}
+	for _, r := range f.deadEnds {
+		if r.Table == table {
+			out = append(out, r.Dst)
+		}
+	}
+	return out, nil
+}
+
 // PathTo walks the policy rules and the tables for a packet with that mark.
 func (f *Fake) PathTo(ctx context.Context, a netip.Addr, mark uint32) (RoutePath, error) {
 	unlock, err := f.read(ctx)

@@ -178,6 +178,7 @@ type world interface {
 	Addresses
 	Routes
 	DeadEnds
+	Tables
 	Rules
 	Devices
 	Sysctls

@@ -4,7 +4,9 @@ package netlinkx
 
 import (
 	"context"
+	"errors"
 	"net/netip"
+	"os"
 
 	"github.com/vishvananda/netlink/nl"
 	"golang.org/x/sys/unix"
@@ -117,6 +119,28 @@ func (k *Kernel) TablesInUse(ctx context.Context) (map[uint32]bool, error) {
 		if err != nil {
 			return nil, err
 		}
+	}
+	return out, nil
+}
+
+// Elsewhere returns the prefixes that a table routes another way than through
+// the link.
+func (k *Kernel) Elsewhere(ctx context.Context, link string, table uint32) ([]netip.Prefix, error) {
+	index, err := k.index(ctx, link)
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
+		return nil, err
+	}
+	var out, of []netip.Prefix
+	for _, family := range bothFamilies {
+		err := k.eachRoute(ctx, routeFilter{family: family, table: table}, func() { of = nil }, func(r *routeMessage) {
+			if index == 0 || r.link != index || len(r.more) > 0 {
+				of = append(of, r.dst)
+			}
+		})
+		if err != nil && !errors.Is(err, os.ErrNotExist) { // there is no such table
+			return nil, err
+		}
+		out = append(out, of...)
 	}
 	return out, nil
 }

@@ -52,13 +52,19 @@ type (
 		// RouteOwner returns the link that the route's place (prefix, table,
 		// metric) is taken by, or an os.ErrNotExist.
 		RouteOwner(ctx context.Context, r routes.Route) (string, error)
-		// TablesInUse returns the numbers of all tables that hold a route.
-		TablesInUse(ctx context.Context) (map[uint32]bool, error)
 		// PathTo asks the host's routing for the way to an address of packets
 		// that carry a mark (0: none). An invalid address asks for the IPv4
 		// default route of the main table, else the IPv6 one, and 0.0.0.0 or
 		// :: for that of its family.
 		PathTo(ctx context.Context, a netip.Addr, mark uint32) (RoutePath, error)
+	}
+	// Tables are the routing tables, with whosoever's routes.
+	Tables interface {
+		// TablesInUse returns the numbers of all tables that hold a route.
+		TablesInUse(ctx context.Context) (map[uint32]bool, error)
+		// Elsewhere returns the prefixes that a table routes another way than
+		// through the link, which needn't exist.
+		Elsewhere(ctx context.Context, link string, table uint32) ([]netip.Prefix, error)
 	}
 	// DeadEnds are routes that lead through no link. The verbs of Routes that
 	// add and remove take them too, and look at no link then.

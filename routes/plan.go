@@ -25,6 +25,11 @@ type Facts struct {
 	NeedMark   bool           // a mark is chosen even if no route needs one
 	FailClosed bool           // what the tunnel can't take any more must not go elsewhere
 
+	Aggregate bool // merge routes where every packet still goes the same way
+	// Elsewhere are the prefixes that tables route another way than through
+	// the link; only looked at to aggregate.
+	Elsewhere map[uint32][]netip.Prefix
+
 	// InUse are the tables that hold a route or that another tunnel has
 	// claimed, and the marks of other tunnels.
 	InUse map[uint32]bool
@@ -73,9 +78,9 @@ func Plan(f Facts) (Decision, error) {
 	slices.SortFunc(prefixes, byLength)
 	if f.Table != 0 {
 		for _, p := range prefixes {
-			d.Routes = append(d.Routes, Route{Dst: p, Table: f.Table, Metric: f.Metric})
+			d.Routes = append(d.Routes, Route{Dst: p, Table: f.Table, Metric: f.metricOf(p)})
 		}
-		d.Routes = exclude(d.Routes, f)
+		d.Routes = aggregate(exclude(d.Routes, f), f)
 		d.Trace = fmt.Sprintf("routes: [table=%d ret=%d]", f.Table, len(d.Routes))
 		return d, nil
 	}
@@ -88,13 +93,13 @@ func Plan(f Facts) (Decision, error) {
 			if d.FwMark == 0 {
 				d.FwMark = chooseMark(f)
 			}
-			d.Routes = append(d.Routes, Route{Dst: p, Table: d.FwMark, Metric: f.Metric})
+			d.Routes = append(d.Routes, Route{Dst: p, Table: d.FwMark, Metric: f.metricOf(p)})
 		case !covered.contains(p):
-			d.Routes = append(d.Routes, Route{Dst: p, Table: TableMain, Metric: f.Metric})
+			d.Routes = append(d.Routes, Route{Dst: p, Table: TableMain, Metric: f.metricOf(p)})
 		}
 	}
 	wanted := len(d.Routes)
-	d.Routes = exclude(d.Routes, f)
+	d.Routes = aggregate(exclude(d.Routes, f), f)
 	for _, fam := range defaults {
 		if f.FailClosed {
 			d.Routes = append(d.Routes, Route{Dst: defaultOf(fam), Table: d.FwMark, Metric: MetricLast, Kind: Unreachable})
@@ -108,6 +113,16 @@ func Plan(f Facts) (Decision, error) {
 	d.Trace = fmt.Sprintf("routes: [table=auto covered=%d default=%d fwmark=%s ret=%d]",
 		len(prefixes)-wanted, len(defaults), markSource(f, d.FwMark), len(d.Routes))
 	return d, nil
+}
+
+// metricOf returns the metric of a prefix' route. The kernel's own for IPv6 is
+// written as none.
+func (f Facts) metricOf(p netip.Prefix) uint32 {
+	const own6 = 1024 // IP6_RT_PRIO_USER
+	if p.Addr().Is6() && f.Metric == own6 {
+		return 0
+	}
+	return f.Metric
 }
 
 func markSource(f Facts, mark uint32) string {
@@ -213,13 +228,19 @@ func newCover(prefixes []netip.Prefix) cover {
 }
 
 func (c cover) contains(p netip.Prefix) bool {
+	_, ok := c.widest(p)
+	return ok
+}
+
+// widest returns the shortest prefix of the set that p lies within.
+func (c cover) widest(p netip.Prefix) (netip.Prefix, bool) {
 	for _, bits := range c.lengths {
 		if bits > p.Bits() {
-			return false
+			break
 		}
 		if wider, err := p.Addr().Prefix(bits); err == nil && c.set[wider] {
-			return true
+			return wider, true
 		}
 	}
-	return false
+	return netip.Prefix{}, false
 }

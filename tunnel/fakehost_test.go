@@ -58,7 +58,7 @@ func memoryDir(t *testing.T) string {
 
 func (h *fakeHost) host() *Host {
 	return &Host{
-		Links: h.Fake, Addresses: h.Fake, Routes: h.Fake, DeadEnds: h.Fake, Rules: h.Fake, Devices: h.Fake, Sysctls: h.Fake,
+		Links: h.Fake, Addresses: h.Fake, Routes: h.Fake, Tables: h.Fake, DeadEnds: h.Fake, Rules: h.Fake, Devices: h.Fake, Sysctls: h.Fake,
 		Firewall: fakeFirewall{h}, DNS: fakeResolver{h}, Userspace: fakeUserspace{h}, Hooks: h,
 		Names: fakeNames{}, Records: h.records,
 	}

@@ -17,6 +17,7 @@ type Host struct {
 	Links     netlinkx.Links
 	Addresses netlinkx.Addresses
 	Routes    netlinkx.Routes
+	Tables    netlinkx.Tables
 	DeadEnds  netlinkx.DeadEnds
 	Rules     netlinkx.Rules
 	Devices   netlinkx.Devices

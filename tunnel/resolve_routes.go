@@ -4,6 +4,7 @@ package tunnel
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -23,7 +24,7 @@ func (r *resolver) routes(ctx context.Context) error {
 	in := r.cfg.Interface
 	f := routes.Facts{
 		AllowedIPs: r.spec.Device.allowedIPs(), OnLink: routes.Connected(r.spec.Addresses),
-		Excluded: in.ExcludedIPs, NeedMark: in.KillSwitch, FailClosed: in.KillSwitch,
+		Metric: in.RouteMetric, Aggregate: in.RouteAggregation, Excluded: in.ExcludedIPs, NeedMark: in.KillSwitch, FailClosed: in.KillSwitch,
 	}
 	if r.spec.Backend == netlinkx.BackendUserspace {
 		f.OnLink = append(f.OnLink, netip.MustParsePrefix("fe80::/64")) // the kernel gives a TUN a link-local address
@@ -46,8 +47,16 @@ func (r *resolver) routes(ctx context.Context) error {
 		f.LastMark = *r.last.Device.FwMark
 	}
 	var err error
-	if f.InUse, err = r.h.Routes.TablesInUse(ctx); err != nil {
+	if f.InUse, err = r.h.Tables.TablesInUse(ctx); err != nil {
 		return fmt.Errorf("reading routing tables: %w", err)
+	}
+	if f.Aggregate {
+		table := cmp.Or(f.Table, routes.TableMain)
+		elsewhere, err := r.h.Tables.Elsewhere(ctx, r.spec.Name, table)
+		if err != nil {
+			return fmt.Errorf("reading routing table %d: %w", table, err)
+		}
+		f.Elsewhere = map[uint32][]netip.Prefix{table: elsewhere}
 	}
 	for _, rule := range r.have.Rules {
 		f.Rules = append(f.Rules, rule.Rule)

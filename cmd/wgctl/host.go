@@ -39,7 +39,7 @@ func newHost(ctx context.Context, ui *ui) (*tunnel.Host, error) {
 	}
 	return &tunnel.Host{
 		Progress: ui.progress,
-		Links:    kernel, Addresses: kernel, Routes: kernel, DeadEnds: kernel, Rules: kernel, Devices: kernel, Sysctls: kernel,
+		Links:    kernel, Addresses: kernel, Routes: kernel, Tables: kernel, DeadEnds: kernel, Rules: kernel, Devices: kernel, Sysctls: kernel,
 		Firewall:  filter,
 		DNS:       resolver,
 		Userspace: starterFor(ui, kernel),

@@ -15,20 +15,22 @@ import (
 )
 
 func init() {
-	roles["terminal"] = func(args []string) error {
-		code, screen, err := atTerminal(args[0], args[1], args[2:])
+	const ctrlC = "\x03"
+	show := func(code int, screen string, err error) error {
 		if err != nil {
 			return err
 		}
 		fmt.Print(screen)
 		return status(code)
 	}
+	roles["terminal"] = func(args []string) error { return show(atTerminal(args[0], args[1], ctrlC, args[2:])) }
+	roles["dialogue"] = func(args []string) error { return show(atTerminal(args[0], args[1], args[2]+"\n", args[3:])) }
 }
 
 // atTerminal runs a program as the foreground of a new pseudo-terminal of the
-// devpts mounted on pts. When it has printed text, Ctrl-C is typed, once. It
+// devpts mounted on pts. When it has printed text, keys are typed, once. It
 // returns the exit status and all that came to the screen.
-func atTerminal(pts, text string, args []string) (code int, screen string, err error) {
+func atTerminal(pts, text, keys string, args []string) (code int, screen string, err error) {
 	master, slave, err := openTerminal(pts)
 	if err != nil {
 		return 0, "", err
@@ -42,7 +44,6 @@ func atTerminal(pts, text string, args []string) (code int, screen string, err e
 	}
 	slave.Close()
 	var all strings.Builder
-	const ctrlC = "\x03"
 	for buf, typed := make([]byte, 4096), false; ; {
 		n, err := master.Read(buf)
 		all.Write(buf[:n])
@@ -51,7 +52,7 @@ func atTerminal(pts, text string, args []string) (code int, screen string, err e
 		}
 		if !typed && strings.Contains(all.String(), text) {
 			typed = true
-			if _, err := master.WriteString(ctrlC); err != nil {
+			if _, err := master.WriteString(keys); err != nil {
 				return 0, "", err
 			}
 		}

@@ -147,8 +147,12 @@ func quiet(Step) {}
 // bring makes the tunnel what the file says, whether it is up or not.
 func bring(t testing.TB, h *fakeHost, name, file string, backend config.Backend) error {
 	t.Helper()
+	return bringOn(t, h.host(), name, file, backend)
+}
+
+func bringOn(t testing.TB, host *Host, name, file string, backend config.Backend) error {
+	t.Helper()
 	ctx := context.Background()
-	host := h.host()
 	cfg := parse(t, file)
 	endpoints, err := Lookup{}.Endpoints(ctx, host.Names, cfg)
 	if err != nil {

@@ -175,7 +175,7 @@ func (b *bench) tunnels(ctx context.Context, peers int) error {
 const file = "/run/" + ifname + ".conf"
 
 // idiom is a reload by wg and wg-quick, as the latter's manual has it.
-var idiom = []string{"bash", "-c", "wg syncconf " + ifname + " <(wg-quick strip " + file + ")"}
+var idiom = []string{"bash", "-c", "/usr/bin/wg syncconf " + ifname + " <(/usr/bin/wg-quick strip " + file + ")"}
 
 // asWgctl is a life of a tunnel by wgctl.
 func (b *bench) asWgctl(base string, peers int) []step {

@@ -4,6 +4,7 @@ package main
 
 import (
 	"context"
+	"fmt"
 	"strings"
 
 	"github.com/wgctl/wgctl/config"
@@ -19,9 +20,8 @@ type original struct {
 }
 
 // downOriginal takes down what the original wg-quick brought up from that
-// file. A file that is broken has no hooks to run, and is not saved to; nor has
-// one whose hooks were run already.
-func downOriginal(ctx context.Context, ui *ui, path, name string, ran bool) error {
+// file. A file that is broken has no hooks to run, and is not saved to.
+func downOriginal(ctx context.Context, ui *ui, path, name string) error {
 	kernel, err := netlinkx.NewKernel()
 	if err != nil {
 		return err
@@ -40,14 +40,23 @@ func downOriginal(ctx context.Context, ui *ui, path, name string, ran bool) erro
 		return err
 	}
 	defer session.End()
-	hooks, rules, save := tunnel.Hooks{}, true, (func(*tunnel.State) error)(nil)
-	switch {
-	case !ran:
-		hooks, rules, save = originalFile(ui, path, name)
-	case session.Have.Link != nil:
-		return nil // somebody's who came after
-	}
+	hooks, rules, save := originalFile(ui, path, name)
 	return session.DownOriginal(ctx, original{kernel, filter}, hooks, rules, save)
+}
+
+// clearOriginal takes away what the packet filter still has of wg-quick's own,
+// after a down that had only its nameservers to go by.
+func clearOriginal(ctx context.Context, ui *ui, name string) error {
+	filter, _, err := firewall.Open(ctx)
+	if err != nil {
+		return err
+	}
+	stands, err := filter.Original(ctx, name)
+	if err != nil || len(stands) == 0 {
+		return err
+	}
+	_, _ = fmt.Fprintln(ui.err, "[#] nft -f /dev/fd/63")
+	return filter.RemoveOriginal(ctx, name)
 }
 
 // originalFile reads what wg-quick's down takes from the file: the hooks,

@@ -170,12 +170,10 @@ func (q quick) down(ctx context.Context, arg string) error {
 	}
 	err = down(ctx, q.ui, arg)
 	switch {
-	case err == nil: // but wg-quick's own filter may stand there
-		if err = downOriginal(ctx, q.ui, path, name, true); errors.Is(err, tunnel.ErrNotUp) {
-			err = nil
-		}
+	case err == nil:
+		err = clearOriginal(ctx, q.ui, name)
 	case errors.Is(err, tunnel.ErrNotUp), errors.Is(err, tunnel.ErrForeign):
-		err = downOriginal(ctx, q.ui, path, name, false)
+		err = downOriginal(ctx, q.ui, path, name)
 	}
 	if errors.Is(err, tunnel.ErrNotUp) || errors.Is(err, tunnel.ErrForeign) {
 		return fmt.Errorf("`%s' is not a WireGuard interface", name)

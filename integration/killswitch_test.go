@@ -46,7 +46,7 @@ func TestKillSwitch(t *testing.T) {
 		whole(s.client, "wg0")
 		few := rounds(3, 2)
 		if strings.HasSuffix(t.Name(), "nftables") {
-			few = rounds(15, 2) // 50 of each have been run
+			few = rounds(8, 2)
 		}
 		for _, c := range []struct {
 			what  string

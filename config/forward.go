@@ -328,6 +328,7 @@ func (b *builder) checkForwarding() {
 		b.errorf(b.cfg.Line(InInterface, "KillSwitch", 0), interfaceSection, "KillSwitch",
 			"knows the tunnel's packets by their mark, and FwMark is off in line %d", b.cfg.Line(InInterface, "FwMark", 0))
 	}
+	b.checkTargets()
 	if in.ListenPort == nil || in.ListenPort.Service != "" {
 		return
 	}
@@ -337,4 +338,31 @@ func (b *builder) checkForwarding() {
 				"takes port %d away from the tunnel itself: see ListenPort in line %d", p, b.cfg.Line(InInterface, "ListenPort", 0))
 		}
 	}
+}
+
+// checkTargets finds forwards whose connections could not come back, or get
+// there.
+func (b *builder) checkTargets() {
+	in := &b.cfg.Interface
+	for i, f := range in.PortForwards {
+		line := b.cfg.Line(InInterface, "PortForward", i)
+		family := "IPv4"
+		if f.To.Is6() {
+			family = "IPv6"
+		}
+		if !f.KeepSource && !slices.ContainsFunc(in.Addresses, func(a netip.Prefix) bool { return a.Addr().Is6() == f.To.Is6() }) {
+			b.errorf(line, interfaceSection, "PortForward",
+				"%s would see connections from an %s Address of this file, and there is none: add one, or %s", f.To, family, keepSource)
+		}
+		if !b.allows(f.To) {
+			b.warnf(line, interfaceSection, "PortForward", "leads to %s, which is in no peer's AllowedIPs", f.To)
+		}
+	}
+}
+
+// allows reports whether a peer has the address.
+func (b *builder) allows(a netip.Addr) bool {
+	return slices.ContainsFunc(b.cfg.Peers, func(p Peer) bool {
+		return slices.ContainsFunc(p.AllowedIPs, func(ip AllowedIP) bool { return ip.Sign != Minus && ip.Prefix.Contains(a) })
+	})
 }

@@ -40,7 +40,10 @@ func TestForwardingKeys(t *testing.T) {
 			},
 		},
 	} {
-		c, warnings, err := parseString("[Interface]\n" + text + "\n")
+		// The targets are somebody's, and this end has an address for both.
+		const tail = "\n[Interface]\nAddress = 10.8.0.1/24, fd08::1/64\n[Peer]\nPublicKey = YQAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=\nAllowedIPs = 10.8.0.2/32, fd08::2/128\n"
+		want.Addresses = []netip.Prefix{prefix("10.8.0.1/24"), prefix("fd08::1/64")}
+		c, warnings, err := parseString("[Interface]\n" + text + tail)
 		if err != nil || len(warnings) > 0 {
 			t.Errorf("%s: %v, warnings %v", text, err, warnings)
 			continue
@@ -56,7 +59,7 @@ func TestForwardingKeys(t *testing.T) {
 
 // Keys that contradict each other without being wrong are warned of.
 func TestForwardingWarnings(t *testing.T) {
-	_, warnings, err := parseString("[Interface]\nForward = off\nMasquerade = auto\nPortForward = tcp/1 -> 10.8.0.2\nExcludedIPs = 10.0.0.1/8\n")
+	_, warnings, err := parseString("[Interface]\nForward = off\nMasquerade = auto\nPortForward = tcp/1 -> 10.8.0.2\nExcludedIPs = 10.0.0.1/8\nAddress = 10.8.0.1/24\n")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -67,6 +70,7 @@ func TestForwardingWarnings(t *testing.T) {
 	want := []string{
 		"t.conf:3: [Interface] Masquerade: needs a host that forwards, and Forward is off in line 2",
 		"t.conf:4: [Interface] PortForward: needs a host that forwards, and Forward is off in line 2",
+		"t.conf:4: [Interface] PortForward: leads to 10.8.0.2, which is in no peer's AllowedIPs",
 		`t.conf:5: [Interface] ExcludedIPs: "10.0.0.1/8" has bits set beyond its prefix length: it means 10.0.0.0/8`,
 	}
 	if diff := cmp.Diff(want, got); diff != "" {

@@ -28,6 +28,10 @@ const (
 	BackendNone           = "none"
 )
 
+// ForceVariable is the environment variable by which a user decides: nftables
+// or iptables.
+const ForceVariable = "WGCTL_FIREWALL"
+
 // Facts are what the choice of a backend is made from.
 type Facts struct {
 	// NFTables is nil if the kernel's nf_tables answered, else why it
@@ -112,7 +116,7 @@ func (f Facts) iptables(legacy bool) iptables {
 // Detect gathers the facts of this host and network namespace. It changes
 // nothing and, as a rule, runs no program.
 func Detect(ctx context.Context) Facts {
-	var f Facts
+	f := Facts{Force: os.Getenv(ForceVariable)}
 	c, err := nftables.New()
 	if err == nil {
 		_, err = c.ListTablesOfFamily(nftables.TableFamilyINet)

@@ -19,7 +19,11 @@ var roles = map[string]func(args []string) error{
 	"tcp-sink":  func(args []string) error { return tcpSink(args[0]) },
 	"tcp-send":  func(args []string) error { return tcpSend(args[0], args[1]) },
 	"udp-count": func(args []string) error { return udpCount(args[0]) },
-	"udp-send":  func(args []string) error { return udpSend(args[0], args[1], args[2]) },
+	"udp-send":  func(args []string) error { return udpSend(args[0], args[1], args[2], append(args, "")[3]) },
+	"answer":    answer,
+	"syn-ack":   func(args []string) error { return sendSynAcks(args[0], args[1]) },
+	"arp":       func(args []string) error { return sendARPs(args[0], args[1], args[2]) },
+	"ask":       func(args []string) error { return ask(args[0], args[1]) },
 }
 
 // Main is the TestMain of every test binary that makes hosts. It returns the

@@ -154,8 +154,9 @@ func tcpSend(addr, count string) error {
 	return nil
 }
 
-// udpSend sends count datagrams, for ever if that is negative.
-func udpSend(addr, count, interval string) error {
+// udpSend sends count datagrams, for ever if that is negative, by a link if one
+// is named.
+func udpSend(addr, count, interval, link string) error {
 	n, err := strconv.Atoi(count)
 	if err != nil {
 		return err
@@ -170,7 +171,7 @@ func udpSend(addr, count, interval string) error {
 	}
 	// Not connected: a connected socket keeps the route and the source address
 	// of its first packet, and reports the refusals of others.
-	conn, err := net.ListenUDP("udp", nil)
+	conn, err := listenOn(link)
 	if err != nil {
 		return err
 	}

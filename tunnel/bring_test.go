@@ -61,6 +61,8 @@ Endpoint = peer.example:domain`,
 PrivateKey = ` + key("one") + `
 Address = 10.8.0.2/24
 FwMark = 0x42
+KillSwitch = on
+ExcludedIPs = 192.168.0.0/16, 10.0.0.0/8
 [Peer]
 PublicKey = ` + key("a") + `
 AllowedIPs = 0.0.0.0/0
@@ -71,6 +73,7 @@ Table = off`,
 	`[Interface]
 PrivateKey = ` + key("one") + `
 Address = fd00::2/64
+KillSwitch = on
 [Peer]
 PublicKey = ` + key("a") + `
 AllowedIPs = ::/0
@@ -116,6 +119,9 @@ AllowedIPs = 10.8.0.0/24`,
 	`[Interface]
 PrivateKey = ` + key("three") + `
 Address = 10.8.0.2/24, fd00::2/64
+Masquerade = eth7
+PortForward = udp/7000-7003 -> 10.8.0.7:8000-8003 on eth7
+KillSwitch = on
 [Peer]
 PublicKey = ` + key("a") + `
 AllowedIPs = 10.8.0.0/24

@@ -207,6 +207,9 @@ func (s routeDel) Undo() Step     { return routeAdd(s) }
 func (s routeDel) String() string { return "ip route delete " + routeText(s.route, s.link) }
 
 func routeText(r routes.Route, link string) string {
+	if r.Kind != routes.Unicast {
+		return r.String()
+	}
 	t := fmt.Sprintf("%s dev %s", r.Dst, link)
 	if r.Table != routes.TableMain {
 		t += fmt.Sprintf(" table %d", r.Table)
@@ -250,6 +253,15 @@ func (s sysctlSet) Undo() Step {
 	return back
 }
 func (s sysctlSet) String() string { return fmt.Sprintf("sysctl -w %s=%s", s.key, s.value) }
+
+// RulesDiff returns what the step does to the tunnel's own firewall rules, as a
+// diff in nft's syntax; "" if it does nothing to them.
+func RulesDiff(s Step) string {
+	if set, ok := s.(firewallSet); ok {
+		return firewall.Diff(set.prev, set.next)
+	}
+	return ""
+}
 
 func (s firewallSet) Do(ctx context.Context, h *Host) error { return h.Firewall.Apply(ctx, s.next) }
 func (s firewallSet) Undo() Step                            { return firewallSet{next: s.prev, prev: s.next} }

@@ -101,6 +101,8 @@ type plan struct {
 type planStep struct {
 	Text    string          `json:"text"` // as an administrator would type it
 	Changes []tunnel.Change `json:"changes"`
+	// Rules is what it does to the firewall's rules, as a diff in nft's syntax.
+	Rules string `json:"rules,omitempty"`
 }
 
 // A planner makes the plan of one verb.
@@ -217,7 +219,7 @@ func (in *input) plan(ctx context.Context, verb string, clear []tunnel.Step, hav
 func planOf(name, verb string, steps []tunnel.Step) *plan {
 	p := &plan{Name: name, Verb: verb, Summary: tunnel.Summarise(steps), Steps: make([]planStep, 0, len(steps))}
 	for _, s := range steps {
-		p.Steps = append(p.Steps, planStep{s.String(), s.Changes()})
+		p.Steps = append(p.Steps, planStep{s.String(), s.Changes(), tunnel.RulesDiff(s)})
 	}
 	return p
 }
@@ -229,6 +231,9 @@ func (p *plan) print(ui *ui, how *planning) error {
 	var b strings.Builder
 	for _, s := range p.Steps {
 		b.WriteString("[#] " + s.Text + "\n")
+		for line := range strings.Lines(s.Rules) {
+			b.WriteString("    " + line)
+		}
 	}
 	if how.verbose {
 		if p.Firewall != "" {

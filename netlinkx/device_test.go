@@ -180,7 +180,7 @@ func serveUAPI(t *testing.T, path, reply string) {
 }
 
 // serveUAPIBy answers each request to a socket by a function.
-func serveUAPIBy(t *testing.T, path string, answer func(request string) string) {
+func serveUAPIBy(t testing.TB, path string, answer func(request string) string) {
 	t.Helper()
 	l, err := net.Listen("unix", path)
 	if err != nil {

@@ -62,7 +62,12 @@ func (k *Kernel) kernelDevice(ctx context.Context, name string) (Device, error) 
 		}
 		defer func() { _ = s.close() }()
 		d = Device{Name: name, Backend: BackendKernel}
-		return s.dump(family.ID, func(b []byte) []byte { return appendDevice(b, unix.WG_CMD_GET_DEVICE, name) }, d.merge)
+		var peers peerList
+		err = s.dump(family.ID, func(b []byte) []byte {
+			return appendDevice(b, unix.WG_CMD_GET_DEVICE, name)
+		}, func(m []byte) error { return d.merge(m, &peers) })
+		d.Peers = peers.all()
+		return err
 	})
 	if err != nil {
 		return Device{}, missing(err, unix.ENODEV, unix.EOPNOTSUPP)
@@ -79,9 +84,9 @@ func appendDevice(b []byte, command byte, name string) []byte {
 	return appendAttribute(b, unix.WGDEVICE_A_IFNAME, zeroTerminated[:n+1]...)
 }
 
-// merge reads a message of a dump. A peer whose allowed IPs don't fit into one
+// merge reads a message of a dump, whose peers go to a list. A peer whose allowed IPs don't fit into one
 // message goes on at the head of the next.
-func (d *Device) merge(m []byte) error {
+func (d *Device) merge(m []byte, peers *peerList) error {
 	if len(m) < unix.GENL_HDRLEN {
 		return unix.EBADMSG
 	}
@@ -97,21 +102,21 @@ func (d *Device) merge(m []byte) error {
 			d.FwMark = uint32(uintOf(v))
 		case unix.WGDEVICE_A_PEERS:
 			for _, peer := range attributes(v) {
-				d.mergePeer(peer)
+				peers.merge(peer)
 			}
 		}
 	}
 	return nil
 }
 
-func (d *Device) mergePeer(attrs []byte) {
+func (l *peerList) merge(attrs []byte) {
 	var p Peer
 	p.decode(attrs)
-	if n := len(d.Peers); n > 0 && d.Peers[n-1].PublicKey == p.PublicKey {
-		d.Peers[n-1].AllowedIPs = append(d.Peers[n-1].AllowedIPs, p.AllowedIPs...)
+	if last := l.newest(); last != nil && last.PublicKey == p.PublicKey {
+		last.AllowedIPs = append(last.AllowedIPs, p.AllowedIPs...)
 		return
 	}
-	d.Peers = append(d.Peers, p)
+	*l.add() = p
 }
 
 func (p *Peer) decode(attrs []byte) {

@@ -24,16 +24,17 @@ func TestPeersInMessages(t *testing.T) {
 		netip.MustParsePrefix("0.0.0.0/0"))
 	z := zones{scope: map[string]uint32{"t7": 7}}
 	var d Device
+	var peers peerList
 	for part := range parts(c, kernelPeers, kernelIPs) {
 		m := z.appendPeers(appendDevice(nil, unix.WG_CMD_SET_DEVICE, "wg0"), part.Peers)
 		if len(m) > batchBytes/2 {
 			t.Errorf("a message of %d bytes", len(m))
 		}
-		if err := d.merge(m); err != nil {
+		if err := d.merge(m, &peers); err != nil {
 			t.Fatal(err)
 		}
 	}
-	if len(d.Peers) != len(c.Peers) {
+	if d.Peers = peers.all(); len(d.Peers) != len(c.Peers) {
 		t.Fatalf("%d peers of %d", len(d.Peers), len(c.Peers))
 	}
 	endpoints := []string{"invalid AddrPort", "192.0.2.1:51820", "[fe80::1%7]:51820", "192.0.2.7:7", "invalid AddrPort"}
@@ -101,8 +102,7 @@ func TestAttributesOfNonsense(t *testing.T) {
 			t.Errorf("% x: attribute %d, %s", b, kind, fmt.Sprint(v))
 		}
 	}
-	var d Device
-	if err := d.merge([]byte{1}); err == nil {
+	if err := new(Device).merge([]byte{1}, new(peerList)); err == nil {
 		t.Error("a message of one byte is a device")
 	}
 }
@@ -122,5 +122,24 @@ func TestRefusedPeers(t *testing.T) {
 	d, err := k.Device(ctx, "wg0")
 	if err != nil || len(d.Peers) < 40 {
 		t.Errorf("%d peers, %v", len(d.Peers), err)
+	}
+}
+
+// However many peers there are, each is there once and in its place.
+func TestPeerList(t *testing.T) {
+	for _, n := range []int{0, 1, smallestBlock, smallestBlock + 1, 3 * largestBlock} {
+		var l peerList
+		for i := range n {
+			l.add().TransmitBytes = int64(i)
+		}
+		all := l.all()
+		if len(all) != n {
+			t.Errorf("%d peers of %d", len(all), n)
+		}
+		for i, p := range all {
+			if p.TransmitBytes != int64(i) {
+				t.Fatalf("of %d peers, %d is in the place of %d", n, p.TransmitBytes, i)
+			}
+		}
 	}
 }

@@ -75,7 +75,7 @@ func uapiTalk(conn net.Conn, request []byte, line func(key, value []byte) error)
 		return err
 	}
 	s := bufio.NewScanner(conn)
-	s.Buffer(make([]byte, 64<<10), bufio.MaxScanTokenSize)
+	s.Buffer(make([]byte, 256<<10), bufio.MaxScanTokenSize)
 	for s.Scan() {
 		key, value, _ := bytes.Cut(s.Bytes(), []byte{'='})
 		if len(key) == 0 {
@@ -104,18 +104,21 @@ func uapiTalk(conn net.Conn, request []byte, line func(key, value []byte) error)
 
 func uapiGet(ctx context.Context, path, name string) (Device, error) {
 	d := Device{Name: name, Backend: BackendUserspace}
+	var peers peerList
+	var peer *Peer
 	err := uapiDo(ctx, path, []byte("get=1\n\n"), func(key, value []byte) error {
 		if string(key) == "public_key" {
-			d.Peers = append(d.Peers, Peer{})
+			peer = peers.add()
 		}
-		if len(d.Peers) == 0 {
+		if peer == nil {
 			return d.uapiField(key, value)
 		}
-		return d.Peers[len(d.Peers)-1].uapiField(key, value)
+		return peer.uapiField(key, value)
 	})
 	if err != nil {
 		return Device{}, err
 	}
+	d.Peers = peers.all()
 	d.PublicKey = d.PrivateKey.PublicKey()
 	return d, nil
 }

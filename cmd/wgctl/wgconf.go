@@ -10,6 +10,7 @@ import (
 	"encoding/base64"
 	"fmt"
 	"os"
+	"strconv"
 
 	"github.com/wgctl/wgctl/config"
 	"github.com/wgctl/wgctl/netlinkx"
@@ -68,7 +69,7 @@ func appendPeerConf(b []byte, p *netlinkx.Peer) []byte {
 		if i == 0 {
 			sep = "AllowedIPs = "
 		}
-		b = fmt.Appendf(appendAddr(append(b, sep...), a.Addr()), "/%d", a.Bits())
+		b = strconv.AppendInt(append(appendAddr(append(b, sep...), a.Addr()), '/'), int64(a.Bits()), 10)
 	}
 	if len(p.AllowedIPs) > 0 {
 		b = append(b, '\n')

@@ -192,11 +192,6 @@ func (b *bench) asWgctl(base string, peers int) []step {
 			step{Argv: []string{"cp", base + ".wg", "/run/device"}},
 			step{Argv: []string{"/usr/bin/wg", "syncconf", ifname, "/run/device"}},
 			step{Name: "reload, nothing changed|" + syncconfTool, Argv: []string{"/usr/bin/wg", "syncconf", ifname, "/run/device"}})
-		if peers > b.quick {
-			steps = append(steps,
-				step{Argv: []string{"cp", base + ".conf", file}},
-				step{Name: "reload, nothing changed|" + wgQuickTool, Argv: idiom})
-		}
 	}
 	return append(steps,
 		step{Name: "status", Argv: []string{wgctl, "status", ifname}},

@@ -418,7 +418,7 @@ func TestPlanCheck(t *testing.T) {
 	key := newKeyPair(t)
 	file := interfaceSection(key, "Address = 10.8.0.1/24") + peerSection(newKeyPair(t), "AllowedIPs = 10.8.0.2/32")
 	h.WriteFile(configOf("wg0"), file)
-	if out := wgctlFails(h, 4, "plan", "--check", "wg0"); !strings.HasSuffix(out.Stdout, "up wg0: 3 to add, 2 to change, 0 to remove\n") {
+	if out := wgctlFails(h, 4, "plan", "--check", "wg0"); !strings.HasSuffix(out.Stdout, "up wg0: 4 to add, 2 to change, 0 to remove\n") {
 		t.Errorf("%v", out)
 	}
 	wgctlOK(h, "up", "wg0")

@@ -18,21 +18,30 @@ func aggregate(routes []Route, f Facts) []Route {
 	}
 	var out []Route
 	for _, table := range tablesOf(routes) {
-		of := slices.DeleteFunc(slices.Clone(routes), func(r Route) bool { return r.Table != table })
-		out = append(out, merge(of, elsewhereIn(table, f))...)
+		elsewhere := elsewhereIn(table, f)
+		var of []Route
+		for _, r := range routes {
+			switch {
+			case r.Table != table:
+			case r.Kind != Unicast: // a hole, which stays one
+				elsewhere, out = append(elsewhere, r.Dst), append(out, r)
+			default:
+				of = append(of, r)
+			}
+		}
+		slices.SortFunc(elsewhere, netip.Prefix.Compare)
+		out = append(out, merge(of, elsewhere)...)
 	}
 	slices.SortStableFunc(out, func(a, b Route) int { return byLength(a.Dst, b.Dst) })
 	return out
 }
 
-// elsewhereIn are the prefixes that a table routes another way, in the order of
-// their first addresses.
+// elsewhereIn are the prefixes that a table routes another way.
 func elsewhereIn(table uint32, f Facts) []netip.Prefix {
 	list := slices.Clone(f.Elsewhere[table])
 	if table == TableMain {
 		list = append(list, f.OnLink...)
 	}
-	slices.SortFunc(list, netip.Prefix.Compare)
 	return list
 }
 

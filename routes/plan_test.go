@@ -105,6 +105,16 @@ routes: [table=auto covered=0 default=1 fwmark=0xca6c(free) ret=4]`,
 routes: [table=7 ret=1]`,
 		},
 		{
+			name:  "what is excluded stays so when routes are merged",
+			facts: Facts{Table: 7, AllowedIPs: prefixes("10.0.0.0/9 10.128.0.0/9 10.200.0.0/16 172.16.0.0/12 172.16.5.0/24"), Excluded: prefixes("10.5.0.0/16"), Aggregate: true},
+			want: `throw 10.5.0.0/16 table 7
+10.200.0.0/16 table 7
+172.16.0.0/12 table 7
+10.128.0.0/9 table 7
+10.0.0.0/9 table 7
+routes: [table=7 ret=5]`,
+		},
+		{
 			name:  "fail closed",
 			facts: Facts{AllowedIPs: prefixes("0.0.0.0/0 ::/0"), Excluded: prefixes("128.0.0.0/1"), FailClosed: true, NeedMark: true, Rules: kernelRules},
 			want: `throw 128.0.0.0/1 table 51820

@@ -55,6 +55,7 @@ var (
 	nftables = ban{"github.com/google/nftables/...", "packet filters are firewall's: others give it a Ruleset"}
 	iptables = ban{"github.com/coreos/go-iptables/...", "packet filters are firewall's: others give it a Ruleset"}
 	ini      = ban{"gopkg.in/ini.v1/...", "files are config's: others take a Config"}
+	bus      = ban{"github.com/godbus/...", "daemons of the host are asked by firewall and dns, each its own"}
 	cli      = []ban{
 		{"github.com/spf13/...", "words of the command line are cmd's: below it, options are fields"},
 		{"net/http/...", "what a tunnel needs is asked of the host, not of the web"},
@@ -99,10 +100,10 @@ var fences = []fence{
 	}, {
 		pkg: "tunnel", ours: []string{"config", "routes", "firewall", "dns", "netlinkx"},
 		why:    "tunnel is given a Host: it neither starts devices itself nor knows who calls it",
-		banned: join(wireguardGo, cli), bannedHere: join(netlink, quiet, []ban{nftables, iptables, ini}),
+		banned: join(wireguardGo, cli), bannedHere: join(netlink, quiet, []ban{nftables, iptables, ini, bus}),
 	}, {
 		pkg:        "cmd/wgctl",
-		bannedHere: join(netlink, wireguardGo, []ban{nftables, iptables, ini}),
+		bannedHere: join(netlink, wireguardGo, []ban{nftables, iptables, ini, bus}),
 	}, {
 		pkg: "integration", ours: []string{nothing}, why: blackBox,
 	}, {

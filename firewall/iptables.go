@@ -203,7 +203,7 @@ func (t Tool) restoreWaits() (bool, error) {
 // would load modules and make tables.
 func (t Tool) mayHold(ifname string) bool {
 	if t.Legacy {
-		return legacyTables(t.V6)
+		return legacyTables(t.V6, ownTables[:]...)
 	}
 	c, err := nftables.New()
 	if err != nil {
@@ -227,11 +227,11 @@ func (t Tool) mayHold(ifname string) bool {
 	})
 }
 
-// legacyTables reports whether one of our tables exists in the old iptables of
+// legacyTables reports whether one of the tables exists in the old iptables of
 // this network namespace (net/ipv4/netfilter/ip_tables.c, x_tables.c). The
 // file is read by way of the thread: its namespace may be another than that of
 // the process.
-func legacyTables(v6 bool) bool {
+func legacyTables(v6 bool, tables ...string) bool {
 	file := "/proc/thread-self/net/ip_tables_names"
 	if v6 {
 		file = "/proc/thread-self/net/ip6_tables_names"
@@ -240,7 +240,5 @@ func legacyTables(v6 bool) bool {
 	if err != nil {
 		return false // without the module there is no such file
 	}
-	return slices.ContainsFunc(strings.Fields(string(names)), func(name string) bool {
-		return slices.Contains(ownTables[:], name)
-	})
+	return slices.ContainsFunc(strings.Fields(string(names)), func(name string) bool { return slices.Contains(tables, name) })
 }

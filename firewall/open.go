@@ -27,6 +27,8 @@ type Firewall struct {
 	others []backend // where something of ours may stand from an earlier choice
 	trace  string    // of the choice
 	err    error     // why there is none
+
+	foreign *Foreign
 }
 
 // Open returns the firewall of this host and the trace of the choice. A host
@@ -41,6 +43,7 @@ func New(f Facts) (*Firewall, string) {
 	name, trace, err := Choose(f)
 	fw := &Firewall{trace: trace, err: err}
 	legacy, overNFT := f.iptables(true), f.iptables(false)
+	fw.foreign = &Foreign{legacy: legacy, nftables: f.NFTables}
 	switch name {
 	case BackendNFTables:
 		fw.chosen, fw.others = nft{}, []backend{overNFT, legacy}

@@ -52,6 +52,7 @@ AllowedIPs = 10.8.0.0/24`,
 PrivateKey = ` + key("one") + `
 Address = 10.8.0.2/16, fd00::2/48
 MTU = 1400
+Forward = on
 Table = 1234
 [Peer]
 PublicKey = ` + key("c") + `
@@ -82,6 +83,7 @@ Endpoint = [2001:db8::1]:51820`,
 PrivateKey = ` + key("one") + `
 Address = 10.8.0.2/24, 10.8.0.3/24, 10.8.0.4/24
 DNS = 10.8.0.1
+PortForward = tcp/2222 -> 10.8.0.2:22
 [Peer]
 PublicKey = ` + key("a") + `
 AllowedIPs = 10.8.0.0/24

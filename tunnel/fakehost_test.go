@@ -25,6 +25,7 @@ type fakeHost struct {
 	*netlinkx.Fake
 	firewalls map[string]firewall.Ruleset
 	resolvers map[string]dns.Settings
+	passages  map[firewall.Place]map[string]firewall.Passage // by interface
 	hooks     []string
 	records   *Records
 
@@ -41,7 +42,7 @@ var errInjected = errors.New("injected")
 func newFakeHost(t *testing.T) *fakeHost {
 	f := netlinkx.NewFake()
 	f.AddLink(netlinkx.Link{Name: "eth0", MTU: 1500, Up: true}, netip.MustParsePrefix("192.0.2.9/24"), netip.MustParsePrefix("2001:db8::9/64"))
-	h := &fakeHost{Fake: f, firewalls: map[string]firewall.Ruleset{}, resolvers: map[string]dns.Settings{}, records: &Records{Dir: memoryDir(t)}}
+	h := &fakeHost{Fake: f, firewalls: map[string]firewall.Ruleset{}, resolvers: map[string]dns.Settings{}, passages: map[firewall.Place]map[string]firewall.Passage{}, records: &Records{Dir: memoryDir(t)}}
 	f.OnCall = func(verb string) error { return h.change() }
 	return h
 }
@@ -59,7 +60,7 @@ func memoryDir(t *testing.T) string {
 func (h *fakeHost) host() *Host {
 	return &Host{
 		Links: h.Fake, Addresses: h.Fake, Routes: h.Fake, Tables: h.Fake, DeadEnds: h.Fake, Rules: h.Fake, Devices: h.Fake, Sysctls: h.Fake,
-		Firewall: fakeFirewall{h}, DNS: fakeResolver{h}, Userspace: fakeUserspace{h}, Hooks: h,
+		Firewall: fakeFirewall{h}, Foreign: fakeForeign{h}, DNS: fakeResolver{h}, Userspace: fakeUserspace{h}, Hooks: h,
 		Names: fakeNames{}, Records: h.records,
 	}
 }
@@ -85,6 +86,11 @@ func (h *fakeHost) String() string {
 	}
 	for _, n := range slices.Sorted(maps.Keys(h.resolvers)) {
 		fmt.Fprintf(&b, "resolvconf -a %s %v %v\n", n, h.resolvers[n].Servers, h.resolvers[n].Search)
+	}
+	for _, at := range droppingPlaces {
+		for _, n := range slices.Sorted(maps.Keys(h.passages[at])) {
+			fmt.Fprintf(&b, "%s: %v\n", h.passages[at][n].Command(at), h.passages[at][n].Accepts)
+		}
 	}
 	names, _ := h.records.Names()
 	for _, n := range names {
@@ -125,6 +131,40 @@ func (f fakeFirewall) Apply(_ context.Context, r firewall.Ruleset) error {
 }
 
 func (f fakeFirewall) Choose(context.Context, firewall.Ruleset) (string, error) { return "", nil }
+
+// droppingPlaces are those of a host with Docker and a table of the
+// administrator's own.
+var droppingPlaces = []firewall.Place{
+	{Kind: firewall.PlaceIPTables, Family: "ip", Table: "filter", Chain: "DOCKER-USER"},
+	{Kind: firewall.PlaceNFT, Family: "inet", Table: "filter", Chain: "forward"},
+}
+
+type fakeForeign struct{ *fakeHost }
+
+func (f fakeForeign) Installed(_ context.Context, ifname string) ([]firewall.Standing, error) {
+	var out []firewall.Standing
+	for _, at := range droppingPlaces {
+		out = append(out, firewall.Standing{Place: at, Wanted: true, Digest: f.passages[at][ifname].Digest(at), Tagged: true})
+	}
+	return out, nil
+}
+
+func (f fakeForeign) Apply(_ context.Context, at firewall.Place, p firewall.Passage) error {
+	if err := f.change(); err != nil {
+		return err
+	}
+	if f.passages[at] == nil {
+		f.passages[at] = map[string]firewall.Passage{}
+	}
+	if f.passages[at][p.Interface] = p; p.Empty() {
+		delete(f.passages[at], p.Interface)
+	}
+	return nil
+}
+
+func (f fakeForeign) Choose(context.Context, firewall.Passage) (firewall.PlaceChoice, error) {
+	return firewall.PlaceChoice{Places: droppingPlaces}, nil
+}
 
 type fakeResolver struct{ *fakeHost }
 

@@ -23,6 +23,7 @@ type Host struct {
 	Devices   netlinkx.Devices
 	Sysctls   netlinkx.Sysctls
 	Firewall  Firewall
+	Foreign   Foreign
 	DNS       Resolver
 	Userspace Userspace
 	Hooks     HookRunner

@@ -73,6 +73,7 @@ func (p *planner) up() {
 	}
 	p.sysctls(p.want.Sysctls)
 	p.routesAndRules()
+	p.passages(p.want.Passage)
 	p.dns(p.want.DNS)
 	if p.want.takesDefault() {
 		p.goneRules(p.want.Rules)
@@ -97,6 +98,7 @@ func (p *planner) up() {
 func (p *planner) down() {
 	p.hooks("PreDown", p.last.Hooks.Config, p.last.Hooks.PreDown)
 	p.dns(dns.Settings{Interface: p.name})
+	p.passages(firewall.Passage{})
 	p.goneRules(nil)
 	userspace := p.last.Backend == netlinkx.BackendUserspace
 	switch l := p.have.Link; {

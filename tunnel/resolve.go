@@ -42,6 +42,7 @@ func Resolve(ctx context.Context, h *Host, cfg *config.Config, endpoints []netip
 		r.routes,
 		r.mtu,
 		r.firewall,
+		r.passage,
 		r.sysctls,
 		r.dns,
 	}

@@ -28,6 +28,7 @@ type Spec struct {
 	Rules      []routes.Rule    `json:"rules,omitempty"`
 	MarkChosen bool             `json:"mark_chosen,omitempty"` // Device.FwMark isn't the file's
 	Firewall   firewall.Ruleset `json:"firewall"`
+	Passage    firewall.Passage `json:"passage,omitzero"`
 	DNS        dns.Settings     `json:"dns"`
 	Sysctls    []Sysctl         `json:"sysctls,omitempty"`
 	Hooks      Hooks            `json:"hooks"`
@@ -36,6 +37,9 @@ type Spec struct {
 
 	// Trace tells how each choice was made, a line a choice.
 	Trace []string `json:"trace,omitempty"`
+	// Notes say what the tunnel won't do on this host though it was asked for,
+	// or does besides, a line each.
+	Notes []string `json:"notes,omitempty"`
 }
 
 // A Device is what the WireGuard device should be. Nil fields are those that

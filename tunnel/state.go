@@ -28,6 +28,7 @@ type State struct {
 	DeadEnds  []netlinkx.InstalledRoute // ours, of the whole host
 	Rules     []netlinkx.InstalledRule  // of the whole host
 	Firewall  firewall.Installed
+	Passage   []firewall.Standing // at the other packet filters
 	DNS       dns.Settings
 	Sysctls   []Setting // of the keys that were last applied, and those asked for
 	Record    *Record   // nil: none, or not readable
@@ -65,7 +66,7 @@ func (s *State) Leftover() bool {
 	if s.Foreign() {
 		return s.Record != nil
 	}
-	return s.Link != nil || s.Record != nil || s.Firewall.Digest != "" || !s.DNS.Empty()
+	return s.Link != nil || s.Record != nil || s.Firewall.Digest != "" || !s.DNS.Empty() || s.leftOpen()
 }
 
 // Cleared returns the state as it will be when what is left was taken away.
@@ -76,7 +77,7 @@ func (s *State) Cleared() *State {
 			ours[r] = true
 		}
 	}
-	c := &State{Name: s.Name, Others: s.Others, Sysctls: slices.Clone(s.Sysctls)}
+	c := &State{Name: s.Name, Others: s.Others, Sysctls: slices.Clone(s.Sysctls), Passage: closed(s.Passage)}
 	c.Firewall, c.Record = s.clearedFirewall()
 	for _, step := range s.Clearing() {
 		if gone, ok := step.(sysctlSet); ok {
@@ -98,7 +99,7 @@ func (s *State) Last() *Spec {
 	if s.Record != nil && s.Record.Spec != nil {
 		return s.Record.Spec.with(s.Record.Before)
 	}
-	if s.Foreign() || s.Link == nil && s.Firewall.Digest == "" && s.DNS.Empty() {
+	if s.Foreign() || s.Link == nil && s.Firewall.Digest == "" && s.DNS.Empty() && !s.leftOpen() {
 		return nil
 	}
 	return s.inferred()
@@ -122,6 +123,9 @@ func Observe(ctx context.Context, h *Host, name string, sysctls ...string) (*Sta
 	}
 	if s.Firewall, err = h.Firewall.Installed(ctx, name); err != nil {
 		return nil, fmt.Errorf("reading firewall rules of %s: %w", name, err)
+	}
+	if s.Passage, err = h.Foreign.Installed(ctx, name); err != nil {
+		return nil, fmt.Errorf("reading the passage of %s: %w", name, err)
 	}
 	if s.DNS, err = h.DNS.Installed(ctx, name); err != nil {
 		return nil, fmt.Errorf("reading nameservers of %s: %w", name, err)

@@ -26,6 +26,7 @@ type Status struct {
 	Addresses  []netip.Prefix   `json:"addresses"`
 	DNS        []netip.Addr     `json:"dns,omitempty"`
 	Search     []string         `json:"search,omitempty"`
+	Passage    []string         `json:"passage,omitempty"` // where other packet filters let it pass
 	Peers      []PeerStatus     `json:"peers"`
 	Drift      []Drift          `json:"drift"`   // what isn't as it was applied
 	Foreign    []string         `json:"foreign"` // what somebody else added
@@ -79,6 +80,7 @@ func (s *State) Status() Status {
 		out.Addresses = []netip.Prefix{}
 	}
 	last := s.Last()
+	out.Passage = s.passed(last)
 	if s.Record != nil {
 		out.Config, out.Trace, out.Backend = s.Record.Config, last.Trace, last.Backend
 	}

@@ -41,6 +41,7 @@ func newHost(ctx context.Context, ui *ui) (*tunnel.Host, error) {
 		Progress: ui.progress,
 		Links:    kernel, Addresses: kernel, Routes: kernel, Tables: kernel, DeadEnds: kernel, Rules: kernel, Devices: kernel, Sysctls: kernel,
 		Firewall:  filter,
+		Foreign:   filter.Foreign(),
 		DNS:       resolver,
 		Userspace: starterFor(ui, kernel),
 		Hooks: &tunnel.Shell{

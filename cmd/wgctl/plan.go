@@ -93,6 +93,7 @@ type plan struct {
 	tunnel.Summary
 	Steps []planStep `json:"steps"`
 	Trace []string   `json:"trace,omitempty"`
+	Notes []string   `json:"notes,omitempty"` // what the host keeps the tunnel from doing
 	// Firewall is the table that would stand, in nft's syntax.
 	Firewall string `json:"firewall,omitempty"`
 }
@@ -209,7 +210,7 @@ func (in *input) plan(ctx context.Context, verb string, clear []tunnel.Step, hav
 		return nil, rootHint(err, "plan "+verb)
 	}
 	p := planOf(in.name, verb, append(clear, tunnel.Plan(want, have)...))
-	p.Trace = want.Trace
+	p.Trace, p.Notes = want.Trace, want.Notes
 	if !want.Firewall.Empty() {
 		p.Firewall = want.Firewall.Text()
 	}
@@ -242,6 +243,9 @@ func (p *plan) print(ui *ui, how *planning) error {
 		for _, t := range p.Trace {
 			b.WriteString(t + "\n")
 		}
+	}
+	for _, n := range p.Notes {
+		b.WriteString("[!] " + n + "\n")
 	}
 	b.WriteString(p.summary() + "\n")
 	_, err := fmt.Fprint(ui.out, b.String())

@@ -104,6 +104,7 @@ func (r reloading) reload(ctx context.Context, ui *ui, arg string) error {
 	if !session.Have.Up() {
 		sayBackend(ui, want, in.cfg, r.opts)
 	}
+	sayNotes(ui, want)
 	steps := tunnel.Plan(want, session.Have)
 	if len(steps) == 0 && ui.board == nil {
 		_, _ = fmt.Fprintf(ui.err, "%s: nothing to change\n", in.name)

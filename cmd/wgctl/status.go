@@ -123,6 +123,9 @@ func printStatus(out io.Writer, s tunnel.Status, now time.Time, verbose bool) {
 	if len(s.DNS)+len(s.Search) > 0 {
 		row("  ", "dns:", "%s", strings.Join(append(stringsOf(s.DNS), s.Search...), ", "))
 	}
+	if len(s.Passage) > 0 {
+		row("  ", "passage:", "%s", strings.Join(s.Passage, ", "))
+	}
 	row("  ", "drift:", "%s", orNone(len(s.Drift)))
 	for _, d := range s.Drift {
 		row("    ", d.What+":", "%s", d.Step)

@@ -85,6 +85,7 @@ func up(ctx context.Context, ui *ui, arg string, opts tunnel.Options) error {
 		return err
 	}
 	sayBackend(ui, want, in.cfg, opts)
+	sayNotes(ui, want)
 	return session.Apply(ctx, in.record(want), tunnel.Plan(want, session.Have))
 }
 
@@ -113,6 +114,13 @@ func sayBackend(ui *ui, want *tunnel.Spec, cfg *config.Config, opts tunnel.Optio
 		ui.note("%s runs on the embedded userspace device: as asked for", want.Name)
 	default:
 		ui.note("%s runs on the embedded userspace device: this kernel has no WireGuard", want.Name)
+	}
+}
+
+// sayNotes tells what the host keeps the tunnel from doing.
+func sayNotes(ui *ui, want *tunnel.Spec) {
+	for _, note := range want.Notes {
+		ui.note("%s: %s", want.Name, note)
 	}
 }
 

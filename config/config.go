@@ -12,6 +12,7 @@ import (
 	"encoding/base64"
 	"fmt"
 	"net/netip"
+	"time"
 )
 
 // A Config is what one file says.
@@ -44,6 +45,8 @@ type Interface struct {
 
 	// Keys of wgctl.
 	Backend          Backend
+	HookMode         HookMode
+	HookTimeout      time.Duration  // of each hook; 0: none
 	ExcludedIPs      []netip.Prefix // masked, in order
 	RouteMetric      uint32         // 0: not set
 	RouteAggregation bool
@@ -58,6 +61,11 @@ type Interface struct {
 // A "%i" in them is still a "%i".
 type Hooks struct {
 	PreUp, PostUp, PreDown, PostDown []string
+}
+
+// Empty reports whether there are none.
+func (h Hooks) Empty() bool {
+	return len(h.PreUp)+len(h.PostUp)+len(h.PreDown)+len(h.PostDown) == 0
 }
 
 // A Peer is one [Peer] section.

@@ -42,10 +42,10 @@ func Resolve(ctx context.Context, h *Host, cfg *config.Config, endpoints []netip
 		r.routes,
 		r.mtu,
 		r.firewall,
-		r.passage,
 		r.sysctls,
-		r.dns,
 		r.lift,
+		r.passage, // of what was lifted too
+		r.dns,
 	}
 	for _, step := range steps {
 		if err := step(ctx); err != nil {

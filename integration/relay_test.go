@@ -251,7 +251,7 @@ func TestClampMSS(t *testing.T) {
 				}
 			}
 		END`)
-		both := []string{relay4, "[" + relay6 + "]"}
+		both := []string{relay4, "[" + relay6 + "]"}[:rounds(2, 1)]
 		if !strings.HasSuffix(t.Name(), "nftables") {
 			both = both[:1] // which of them iptables has, TestRelay shows
 		}
@@ -263,7 +263,7 @@ func TestClampMSS(t *testing.T) {
 			for _, c := range []struct {
 				clamp  string
 				passes bool
-			}{{"ClampMSS = off", false}, {"ClampMSS = auto", true}, {"ClampMSS = 1200", true}} {
+			}{{"ClampMSS = off", false}, {"ClampMSS = auto", true}, {"ClampMSS = 1200", true}}[:rounds(3, 2)] {
 				s.up(forward, "MTU = 1280", c.clamp)
 				if got := passes(s.internet, s.nas, to+":2222", ":22"); got != c.passes {
 					t.Errorf("%s to %s: a large transfer passes: %t", c.clamp, to, got)

@@ -67,6 +67,12 @@ type PortForward struct {
 	KeepSource bool       `json:"keep_source,omitempty"` // else To sees the host's address in the tunnel
 }
 
+// Overlaps reports whether one packet could be meant by both.
+func (f PortForward) Overlaps(g PortForward) bool {
+	return f.Protocol == g.Protocol && f.To.Is4() == g.To.Is4() && f.First <= g.last() && g.First <= f.last() &&
+		(f.On == g.On || f.On == "" || g.On == "")
+}
+
 // A Clamp is what becomes of the segment size that a SYN announces.
 type Clamp struct {
 	On   bool   `json:"on,omitempty"`

@@ -29,8 +29,8 @@ func (r *resolver) firewall(ctx context.Context) error {
 	if err := r.masquerade(ctx); err != nil {
 		return err
 	}
-	for _, f := range in.PortForwards {
-		s.Firewall.PortForwards = append(s.Firewall.PortForwards, portForward(f))
+	if err := r.portForwards(); err != nil {
+		return err
 	}
 	if c := in.ClampMSS; !c.Off && (c.Size != 0 || r.forwards()) {
 		s.Firewall.Clamp = firewall.Clamp{On: true, Size: uint16(c.Size)}
@@ -151,6 +151,22 @@ func (r *resolver) masqueradeAuto(ctx context.Context) error {
 	}
 	if m := f.Masquerade; len(m) == 2 && m[0].Out == m[1].Out {
 		f.Masquerade = []firewall.Masquerade{{Out: m[0].Out}}
+	}
+	return nil
+}
+
+// portForwards takes the file's, unless another tunnel forwards the same.
+func (r *resolver) portForwards() error {
+	for i, f := range r.cfg.Interface.PortForwards {
+		own := portForward(f)
+		for _, o := range r.have.Others {
+			for _, other := range o.Spec.Firewall.PortForwards {
+				if own.Overlaps(other) {
+					return r.cfg.Errorf(config.InInterface, "PortForward", i, "%s/%d is forwarded by %s", other.Protocol, other.First, o.Spec.Name)
+				}
+			}
+		}
+		r.spec.Firewall.PortForwards = append(r.spec.Firewall.PortForwards, own)
 	}
 	return nil
 }

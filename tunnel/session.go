@@ -348,12 +348,14 @@ func (s *Session) finish(ctx context.Context, want *Spec, failed error) error {
 // close forgets the tunnel, or notes what is kept of it.
 func (s *Session) close(want *Spec) error {
 	if want == nil {
+		s.Have.Record = nil
 		return s.host.Records.Remove(s.name)
 	}
 	r := Record{Phase: PhaseKept, Spec: want}
 	if s.Have.Record != nil {
 		r.Config = s.Have.Record.Config
 	}
+	s.Have.Record = &r
 	return s.host.Records.Save(&r)
 }
 

@@ -282,7 +282,7 @@ func (f *Fake) RuleAdd(ctx context.Context, r routes.Rule) error {
 		return err
 	}
 	defer unlock()
-	if r.Priority == 0 || !known(r.Family) {
+	if r.Priority == 0 || !known(r.Family) || !of(r.Family, r.From) || !of(r.Family, r.To) {
 		return unix.EINVAL
 	}
 	for _, h := range f.rules {

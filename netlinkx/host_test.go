@@ -246,7 +246,7 @@ func (w fakeWorld) foreign(t *testing.T, args string) {
 		w.AddRule(InstalledRule{
 			Rule:     parseRule4(t, f[2:]),
 			Protocol: number(t, word("protocol"), 0),
-			Plain:    word("from") == "",
+			Plain:    word("dport") == "",
 		})
 	case strings.HasPrefix(args, "link add"):
 		w.AddLink(Link{Name: word("dev"), Kind: word("type")})

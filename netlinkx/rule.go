@@ -7,6 +7,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"math"
+	"net/netip"
 
 	"github.com/vishvananda/netlink/nl"
 	"golang.org/x/sys/unix"
@@ -87,10 +88,14 @@ func parseRule(m []byte) (r InstalledRule, ok bool, err error) {
 	srcLen, dstLen, tos, table, action := m[2], m[1], m[3], m[4], m[7]
 	r.Table = uint32(table)
 	r.Invert = flags&fibRuleInvert != 0
-	r.Plain = srcLen == 0 && dstLen == 0 && tos == 0 && action == frActToTable && flags&^fibRuleInvert == 0
+	r.Plain = tos == 0 && action == frActToTable && flags&^fibRuleInvert == 0
 	var mask uint32
 	for _, a := range attrs {
 		switch a.Attr.Type {
+		case nl.FRA_SRC:
+			r.From = prefixFrom(a.Value, srcLen)
+		case nl.FRA_DST:
+			r.To = prefixFrom(a.Value, dstLen)
 		case nl.FRA_PRIORITY:
 			r.Priority = u32(native, a.Value)
 		case nl.FRA_TABLE:
@@ -113,8 +118,14 @@ func parseRule(m []byte) (r InstalledRule, ok bool, err error) {
 			r.Plain = false
 		}
 	}
-	r.Plain = r.Plain && (r.Mark == 0 && mask == 0 || r.Mark != 0 && mask == fullMark)
+	r.Plain = r.Plain && r.From.IsValid() == (srcLen > 0) && r.To.IsValid() == (dstLen > 0) && (r.Mark == 0 && mask == 0 || r.Mark != 0 && mask == fullMark)
 	return r, true, nil
+}
+
+// prefixFrom reads an address of a rule; what can't be one is invalid.
+func prefixFrom(b []byte, bits byte) netip.Prefix {
+	a, _ := netip.AddrFromSlice(b)
+	return netip.PrefixFrom(a, int(bits))
 }
 
 func u32(order binary.ByteOrder, b []byte) uint32 {
@@ -128,7 +139,7 @@ func u32(order binary.ByteOrder, b []byte) uint32 {
 // rule that differs from another by its protocol number only, so this looks
 // first. A rule that differs by Invert only is unix.EEXIST for the kernel.
 func (k *Kernel) RuleAdd(ctx context.Context, r routes.Rule) error {
-	if r.Priority == 0 || !known(r.Family) {
+	if r.Priority == 0 || !known(r.Family) || !of(r.Family, r.From) || !of(r.Family, r.To) {
 		return unix.EINVAL
 	}
 	have, err := k.Rules(ctx)
@@ -144,6 +155,9 @@ func (k *Kernel) RuleAdd(ctx context.Context, r routes.Rule) error {
 		Execute(unix.NETLINK_ROUTE, 0)
 	return err
 }
+
+// of reports whether a prefix, if there is one, is of the family.
+func of(f routes.Family, p netip.Prefix) bool { return !p.IsValid() || routes.FamilyOf(p) == f }
 
 func known(f routes.Family) bool { return f == routes.V4 || f == routes.V6 }
 
@@ -172,7 +186,21 @@ func (k *Kernel) ruleRequest(kind, flags int, r routes.Rule, protocol uint8) *nl
 	if r.Invert {
 		hdr.Flags = fibRuleInvert
 	}
+	attrs := []*nl.RtAttr{}
+	for _, p := range []struct {
+		attr   int
+		prefix netip.Prefix
+		bits   *uint8
+	}{{nl.FRA_SRC, r.From, &hdr.Src_len}, {nl.FRA_DST, r.To, &hdr.Dst_len}} {
+		if p.prefix.IsValid() {
+			*p.bits = uint8(p.prefix.Bits())
+			attrs = append(attrs, nl.NewRtAttr(p.attr, p.prefix.Addr().AsSlice()))
+		}
+	}
 	req.AddData(hdr)
+	for _, a := range attrs {
+		req.AddData(a)
+	}
 	put := func(attr int, v uint32) { req.AddData(nl.NewRtAttr(attr, nl.Uint32Attr(v))) }
 	put(nl.FRA_PRIORITY, r.Priority)
 	put(nl.FRA_TABLE, r.Table)

@@ -72,6 +72,10 @@ func parseRule4(t *testing.T, f []string) routes.Rule {
 			r.Table = uint32(number(t, f[i+1], 0))
 		case "mark":
 			r.Mark = uint32(number(t, f[i+1], 0))
+		case "from":
+			r.From = netip.MustParsePrefix(f[i+1])
+		case "to":
+			r.To = netip.MustParsePrefix(f[i+1])
 		case "not":
 			r.Invert = true
 		case "suppress":

@@ -84,10 +84,12 @@ func (r Route) String() string {
 	return s
 }
 
-// A Rule is one policy rule of the two kinds that a default route needs:
+// A Rule is one policy rule of the two kinds that a default route needs, or one
+// that a hook of a file asked for:
 //
 //	not from all fwmark MARK lookup TABLE
 //	from all lookup TABLE suppress_prefixlength N
+//	from PREFIX to PREFIX lookup TABLE
 //
 // Rules are comparable. Priority is always explicit: the kernel accepts
 // duplicates silently where it chooses the priority itself.
@@ -98,6 +100,8 @@ type Rule struct {
 	Mark     uint32 // fwmark to match, with the full mask; 0 matches any packet
 	Invert   bool   // "not": match packets without the mark
 	Suppress bool   // suppress_prefixlength 0: ignore the table's default routes
+
+	From, To netip.Prefix // masked; invalid: any
 }
 
 // String returns what follows "ip -4 rule add" or "ip -6 rule add".
@@ -106,7 +110,13 @@ func (r Rule) String() string {
 	if r.Invert {
 		s = "not "
 	}
-	if r.Mark != 0 || r.Invert {
+	if r.From.IsValid() {
+		s += "from " + r.From.String() + " "
+	}
+	if r.To.IsValid() {
+		s += "to " + r.To.String() + " "
+	}
+	if r.Mark != 0 || r.Invert && !r.From.IsValid() && !r.To.IsValid() {
 		s += fmt.Sprintf("fwmark %#x ", r.Mark)
 	}
 	if r.Table == TableMain {

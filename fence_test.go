@@ -97,7 +97,14 @@ var fences = []fence{
 		pkg: "netlinkx/userspace", ours: []string{nothing}, why: "the process of an embedded device knows nothing of tunnels",
 		banned: join(cli, []ban{ini, nftables, iptables}),
 	}, {
-		pkg: "tunnel", ours: []string{"config", "routes", "firewall", "dns", "netlinkx"},
+		pkg: "tunnel/hook", ours: []string{"routes"}, why: "what a hook means is in its text alone: tunnel decides what becomes of it",
+		bannedHere: join(quiet, []ban{
+			{"os/...", "a hook is understood, and not run"},
+			{"net", "addresses are netip's, and nothing is looked up"},
+			{"mvdan.cc/sh/v3/interp", "a hook is understood, and not run"},
+		}),
+	}, {
+		pkg: "tunnel", ours: []string{"config", "routes", "firewall", "dns", "netlinkx", "tunnel/hook"},
 		why:    "tunnel is given a Host: it neither starts devices itself nor knows who calls it",
 		banned: join(wireguardGo, cli), bannedHere: join(netlink, quiet, []ban{nftables, iptables, ini}),
 	}, {

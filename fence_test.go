@@ -104,6 +104,9 @@ var fences = []fence{
 			{"mvdan.cc/sh/v3/interp", "a hook is understood, and not run"},
 		}),
 	}, {
+		pkg: "tunnel/shell", ours: []string{nothing}, why: "a shell runs what it is given, whoever gives it",
+		bannedHere: join(quiet, []ban{{"os/signal", "signals end it, with all that it runs"}}),
+	}, {
 		pkg: "tunnel", ours: []string{"config", "routes", "firewall", "dns", "netlinkx", "tunnel/hook"},
 		why:    "tunnel is given a Host: it neither starts devices itself nor knows who calls it",
 		banned: join(wireguardGo, cli), bannedHere: join(netlink, quiet, []ban{nftables, iptables, ini}),

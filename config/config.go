@@ -12,6 +12,7 @@ import (
 	"encoding/base64"
 	"fmt"
 	"net/netip"
+	"time"
 )
 
 // A Config is what one file says.
@@ -44,6 +45,8 @@ type Interface struct {
 
 	// Keys of wgctl.
 	Backend          Backend
+	HookMode         HookMode
+	HookTimeout      time.Duration  // of each hook; 0: none
 	ExcludedIPs      []netip.Prefix // masked, in order
 	RouteMetric      uint32         // 0: not set
 	RouteAggregation bool

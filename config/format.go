@@ -70,6 +70,12 @@ func (i *Interface) format(w *bytes.Buffer) {
 	if i.Backend != "" {
 		entry(w, "Backend", string(i.Backend))
 	}
+	if i.HookMode != "" {
+		entry(w, "Hooks", string(i.HookMode))
+	}
+	if i.HookTimeout != 0 {
+		entry(w, "HookTimeout", formatDuration(i.HookTimeout))
+	}
 	i.formatForwarding(w)
 }
 
@@ -226,6 +232,7 @@ func (i *Interface) equal(j *Interface) bool {
 	return same(i.PrivateKey, j.PrivateKey) && same(i.ListenPort, j.ListenPort) && same(i.FwMark, j.FwMark) &&
 		slices.Equal(i.Addresses, j.Addresses) && slices.Equal(i.DNS, j.DNS) && slices.Equal(i.DNSSearch, j.DNSSearch) &&
 		i.MTU == j.MTU && i.Table == j.Table && i.SaveConfig == j.SaveConfig && i.Backend == j.Backend &&
+		i.HookMode == j.HookMode && i.HookTimeout == j.HookTimeout &&
 		slices.Equal(i.ExcludedIPs, j.ExcludedIPs) && same(i.Forward, j.Forward) && i.Masquerade.Auto == j.Masquerade.Auto &&
 		slices.Equal(i.Masquerade.Links, j.Masquerade.Links) && slices.Equal(i.PortForwards, j.PortForwards) &&
 		i.RouteMetric == j.RouteMetric && i.RouteAggregation == j.RouteAggregation && i.ClampMSS == j.ClampMSS && i.KillSwitch == j.KillSwitch

@@ -70,6 +70,8 @@ var keys = []key{
 	{"Backend", interfaceSection, quickGrammar, (*builder).backend},
 	{"RouteMetric", interfaceSection, quickGrammar, (*builder).routeMetric},
 	{"RouteAggregation", interfaceSection, quickGrammar, (*builder).routeAggregation},
+	{"Hooks", interfaceSection, quickGrammar, (*builder).hooks},
+	{"HookTimeout", interfaceSection, quickGrammar, (*builder).hookTimeout},
 	{"ExcludedIPs", interfaceSection, quickGrammar, (*builder).excludedIPs},
 	{"Forward", interfaceSection, quickGrammar, (*builder).forward},
 	{"Masquerade", interfaceSection, quickGrammar, (*builder).masquerade},

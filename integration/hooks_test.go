@@ -99,19 +99,26 @@ func TestDownHookFails(t *testing.T) {
 	}
 }
 
-// Where there is no bash hooks run with sh, and one line says so.
+// Where there is no bash, nor any other shell, hooks run in wgctl's own, bash's
+// ways included, and nothing is said of that.
 func TestHooksWithoutBash(t *testing.T) {
 	h := newTunnelHost(t, "h")
 	h.Hide("bash")
-	h.WriteFile(configOf("wg0"), splitTunnel(t, "PreUp = echo one $INTERFACE", "PostUp = echo two %i; false; echo unreached || true"))
+	h.Must("mkdir", "/run/log")
+	h.WriteFile(configOf("wg0"), splitTunnel(t,
+		"PreUp = a=(one two); [[ ${a[1]} == two ]] && echo ${#a[@]} $INTERFACE ${CONFIG_FILE##*/}",
+		"PostUp = read -r x < <(ip -br link show dev %i); echo \"${x%% *}\" >/run/log/%i",
+		"PostUp = false | cat; echo unreached || true"))
 	before := h.Snapshot()
 	out := wgctlFails(h, 1, "up", "wg0")
-	if out.Stdout != "one wg0\ntwo wg0\n" {
-		t.Errorf("hooks printed %q", out.Stdout)
+	if out.Stdout != "2 wg0 wg0.conf\n" || strings.Contains(out.Stderr, "bash") {
+		t.Errorf("hooks printed %q, %q", out.Stdout, out.Stderr)
 	}
-	if n := strings.Count(out.Stderr, "no bash here"); n != 1 {
-		t.Errorf("%d lines say that there is no bash: %v", n, out)
+	said(t, out.Stderr, "wgctl: running PostUp hook: exit status 1")
+	if got := h.ReadFile("/run/log/wg0"); got != "wg0\n" {
+		t.Errorf("a hook wrote %q", got)
 	}
+	h.Must("rm", "/run/log/wg0")
 	h.Unchanged(before)
 }
 
@@ -120,8 +127,8 @@ func TestHooksWithoutBash(t *testing.T) {
 func TestHookTextIsPrivate(t *testing.T) {
 	h := newTunnelHost(t, "h")
 	const secret = "hush-hush-hush"
-	for _, shell := range []string{"bash", "sh"} {
-		if shell == "sh" {
+	for _, shell := range []string{"bash", "wgctl's own"} {
+		if shell != "bash" {
 			h.Hide("bash")
 		}
 		h.WriteFile(configOf("wg0"), splitTunnel(t, "PostUp = : "+secret+"; sleep 1000"))

@@ -3,19 +3,11 @@
 package tunnel
 
 import (
-	"context"
-	"errors"
-	"fmt"
-	"io"
-	"os"
-	"os/exec"
-	"os/signal"
 	"slices"
 	"strings"
 	"time"
 
 	"github.com/wgctl/wgctl/config"
-	"golang.org/x/sys/unix"
 )
 
 // HookVariable is in the environment of hooks: the interface whose lock is
@@ -27,7 +19,8 @@ type Hook struct {
 	Phase     string // "PreUp", "PostUp", "PreDown" or "PostDown"
 	Command   string // with %i replaced
 	Interface string
-	Config    string // path of the file
+	Config    string        // path of the file
+	Timeout   time.Duration // 0: none
 }
 
 // HooksOf returns the hooks of a file with %i replaced, everywhere in the text
@@ -42,122 +35,6 @@ func HooksOf(cfg *config.Config, name string) Hooks {
 		return out
 	}
 	return Hooks{Config: cfg.File(), PreUp: each(h.PreUp), PostUp: each(h.PostUp), PreDown: each(h.PreDown), PostDown: each(h.PostDown)}
-}
-
-// Shell runs hooks as wg-quick's execute_hooks does, by bash where there is
-// one: with "set -e -o pipefail" and extglob, LC_ALL=C, $INTERFACE and
-// $CONFIG_FILE as shell variables, and the caller's folder and standard
-// input. Each runs in a process group of its own, which is killed whole when
-// the context ends.
-type Shell struct {
-	Stdin          *os.File
-	Stdout, Stderr io.Writer
-	// NoBash is told once if sh has to do.
-	NoBash func(sh string)
-
-	path string
-	bash bool
-}
-
-// The text of a hook reaches the shell over descriptor 3: on a command line
-// anybody on the host could read it.
-const (
-	bashPreamble = `set -e -o pipefail; shopt -s extglob; export LC_ALL=C; INTERFACE=$1 CONFIG_FILE=$2 PROGRAM=wg-quick
-cmd() { echo "[#] $*" >&2; "$@"; }
-IFS= read -r -d '' -u 3 HOOK || :; exec 3<&-; shift 2; eval "$HOOK"`
-	shPreamble = `set -e; export LC_ALL=C; INTERFACE=$1 CONFIG_FILE=$2 PROGRAM=wg-quick
-cmd() { echo "[#] $*" >&2; "$@"; }
-HOOK=$(cat <&3); exec 3<&-; shift 2; eval "$HOOK"`
-)
-
-// Run runs one hook. The error names the phase, not the command's text.
-func (s *Shell) Run(ctx context.Context, h Hook) error {
-	if err := s.find(); err != nil {
-		return err
-	}
-	preamble := shPreamble
-	if s.bash {
-		preamble = bashPreamble
-	}
-	r, w, err := os.Pipe()
-	if err != nil {
-		return fmt.Errorf("running hook: %w", err)
-	}
-	defer r.Close()
-	go func() {
-		_, _ = io.WriteString(w, h.Command)
-		_ = w.Close()
-	}()
-	cmd := exec.CommandContext(ctx, s.path, "-c", preamble, "wg-quick", h.Interface, h.Config)
-	cmd.Stdin, cmd.Stdout, cmd.Stderr = s.Stdin, s.Stdout, s.Stderr
-	cmd.ExtraFiles = []*os.File{r}
-	cmd.Env = append(os.Environ(), HookVariable+"="+h.Interface)
-	cmd.Cancel = func() error { return unix.Kill(-cmd.Process.Pid, unix.SIGTERM) }
-	cmd.WaitDelay = 2 * time.Second
-	restore := s.group(cmd)
-	err = cmd.Run()
-	restore()
-	if ctx.Err() != nil && cmd.Process != nil {
-		// Whatever the hook started and did not heed the first signal.
-		_ = unix.Kill(-cmd.Process.Pid, unix.SIGKILL)
-		return fmt.Errorf("%s hook was interrupted: %w", h.Phase, context.Cause(ctx))
-	}
-	if bySignal(err) {
-		// Ctrl-C at a terminal goes to the hook alone. What it started and
-		// doesn't listen must not outlive the rollback.
-		_ = unix.Kill(-cmd.Process.Pid, unix.SIGKILL)
-	}
-	if errors.Is(err, exec.ErrWaitDelay) {
-		return nil // ended well; something it left running holds its output
-	}
-	return err
-}
-
-// bySignal reports whether a shell died of a signal, or says that what it ran
-// did.
-func bySignal(err error) bool {
-	exit := (*exec.ExitError)(nil)
-	return errors.As(err, &exit) && (!exit.Exited() || exit.ExitCode() > 128)
-}
-
-// group puts the hook into a process group of its own. Where a terminal is
-// the standard input the group becomes its foreground, as a shell would do, so
-// that the hook can ask for a password and Ctrl-C reaches it.
-func (s *Shell) group(cmd *exec.Cmd) (restore func()) {
-	cmd.SysProcAttr = &unix.SysProcAttr{Setpgid: true}
-	if s.Stdin == nil {
-		return func() {}
-	}
-	tty := int(s.Stdin.Fd())
-	group, err := unix.IoctlGetInt(tty, unix.TIOCGPGRP)
-	if err != nil || group != unix.Getpgrp() {
-		return func() {}
-	}
-	cmd.SysProcAttr.Foreground, cmd.SysProcAttr.Ctty = true, tty
-	return func() {
-		signal.Ignore(unix.SIGTTOU)
-		defer signal.Reset(unix.SIGTTOU)
-		_ = unix.IoctlSetPointerInt(tty, unix.TIOCSPGRP, group)
-	}
-}
-
-func (s *Shell) find() error {
-	if s.path != "" {
-		return nil
-	}
-	if p, err := exec.LookPath("bash"); err == nil {
-		s.path, s.bash = p, true
-		return nil
-	}
-	p, err := exec.LookPath("sh")
-	if err != nil {
-		return fmt.Errorf("no shell to run hooks with: %w", err)
-	}
-	s.path = p
-	if s.NoBash != nil {
-		s.NoBash(p)
-	}
-	return nil
 }
 
 // recorded returns what a record keeps of the hooks: those of down, for when

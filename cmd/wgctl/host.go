@@ -45,7 +45,7 @@ func newHost(ctx context.Context, ui *ui) (*tunnel.Host, error) {
 		Userspace: starterFor(ui, kernel),
 		Hooks: &tunnel.Shell{
 			Stdin: stdin, Stdout: ui.out, Stderr: ui.err,
-			NoBash: func(sh string) { ui.note("no bash here: hooks run with %s", sh) },
+			Embedded: embeddedShell,
 		},
 		Names:   tunnel.SystemNames{},
 		Records: &tunnel.Records{Dir: tunnel.RunDir()},

@@ -346,6 +346,13 @@ func metaMarkSetCtMark() term {
 	}
 }
 
+// counter packets 0 bytes 0
+//
+//	[ counter pkts 0 bytes 0 ]
+func counter() term {
+	return term{text: "counter packets 0 bytes 0", exprs: []expr.Any{&expr.Counter{}}}
+}
+
 // drop
 //
 //	[ immediate reg 0 drop ]
@@ -376,6 +383,8 @@ func bytecode(e expr.Any) []byte {
 		l := *v
 		l.SetID = 0 // of the transaction
 		e = &l
+	case *expr.Counter:
+		e = &expr.Counter{} // what it counted is no part of the rule
 	case *expr.NAT:
 		n := *v
 		n.Specified = false // always so where there is a port

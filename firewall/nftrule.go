@@ -34,6 +34,9 @@ func (r Rule) terms() []term {
 	if r.Mark != 0 {
 		add(metaMark(r.Mark))
 	}
+	if r.Counter {
+		add(counter())
+	}
 	return append(out, r.verdict()...)
 }
 

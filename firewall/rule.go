@@ -88,6 +88,7 @@ type Rule struct {
 	To      Target  `json:"to,omitzero"`   // of DNAT and SNAT
 	MSS     uint16  `json:"mss,omitempty"` // of VerdictClamp, in bytes; 0: to the path's MTU
 
+	Counter bool   `json:"counter,omitempty"` // nftables counts only then; iptables always does
 	Comment string `json:"comment,omitempty"` // after "wgctl: "; at most 60 characters, and no quotes
 
 	// set names a set of the table's own that the destination address, or

@@ -218,7 +218,8 @@ func (f *Fake) PathTo(ctx context.Context, a netip.Addr, mark uint32) (RoutePath
 	}
 	for _, r := range f.rules {
 		// A rule without a mark matches every packet, so "not" alone none.
-		matches := r.Mark == 0 || r.Mark == mark
+		// The packet has no source address yet.
+		matches := (r.Mark == 0 || r.Mark == mark) && !r.From.IsValid() && (!r.To.IsValid() || r.To.Contains(a))
 		if r.Family != routes.FamilyOf(netip.PrefixFrom(a, a.BitLen())) || matches == r.Invert || !r.Plain {
 			continue
 		}

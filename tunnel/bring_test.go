@@ -137,6 +137,17 @@ PublicKey = ` + key("b") + `
 PresharedKey = ` + key("other") + `
 AllowedIPs = 10.8.0.0/24
 PersistentKeepalive = off`,
+	`[Interface]
+PrivateKey = ` + key("one") + `
+Address = 10.8.0.2/24
+PreUp = sysctl -w net.ipv4.ip_forward=1
+PostUp = iptables -A FORWARD -i %i -j ACCEPT; iptables -t nat -A POSTROUTING -o eth0 -j MASQUERADE
+PostUp = ip rule add from 10.9.0.0/16 table 200; ip route add default dev %i table 200
+PostUp = echo post %i
+PostDown = iptables -t nat -D POSTROUTING -o eth0 -j MASQUERADE
+[Peer]
+PublicKey = ` + key("b") + `
+AllowedIPs = 10.8.0.0/24, 0.0.0.0/0`,
 }
 
 func parse(t testing.TB, text string) *config.Config {

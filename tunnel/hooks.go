@@ -34,16 +34,20 @@ func HooksOf(cfg *config.Config, name string) Hooks {
 		}
 		return out
 	}
-	return Hooks{Config: cfg.File(), PreUp: each(h.PreUp), PostUp: each(h.PostUp), PreDown: each(h.PreDown), PostDown: each(h.PostDown)}
+	return Hooks{Config: cfg.File(), PreUp: each(h.PreUp), PostUp: each(h.PostUp), PreDown: each(h.PreDown), PostDown: each(h.PostDown), Timeout: cfg.Interface.HookTimeout}
 }
 
-// recorded returns what a record keeps of the hooks: those of down, for when
-// the file is gone by then, without any that has a key in its text.
+// recorded returns what a record keeps of the hooks, without any that has a key
+// in its text: those of down for when the file is gone by then, those of up to
+// know what ran.
 func (h Hooks) recorded(public map[string]bool) Hooks {
 	open := func(in []string) []string {
 		return slices.DeleteFunc(slices.Clone(in), func(c string) bool { return HideKeys(c, public) != c })
 	}
-	return Hooks{Config: h.Config, PreDown: open(h.PreDown), PostDown: open(h.PostDown)}
+	return Hooks{
+		Config: h.Config, Timeout: h.Timeout,
+		PreUp: open(h.PreUp), PostUp: open(h.PostUp), PreDown: open(h.PreDown), PostDown: open(h.PostDown),
+	}
 }
 
 // publicKeys are those of the tunnel and its peers. A nil Spec has none.

@@ -51,7 +51,7 @@ func (p *planner) up() {
 		p.firewall(p.want.Firewall)
 	}
 	if !p.want.takesDefault() {
-		p.goneRules(nil)
+		p.goneRules(p.want.Rules)
 	}
 	if isNew {
 		if p.want.Backend == netlinkx.BackendUserspace {
@@ -59,7 +59,7 @@ func (p *planner) up() {
 		} else {
 			p.add(linkAdd{name: p.name})
 		}
-		p.hooks("PreUp", p.want.Hooks.Config, p.want.Hooks.PreUp)
+		p.hooks(p.want.Hooks, "PreUp", p.want.Hooks.PreUp)
 	}
 	device := diffDevice(p.want.Device, p.have.Device, p.last.Device)
 	p.device(isNew, device.set, device.setBack)
@@ -88,14 +88,15 @@ func (p *planner) up() {
 		p.firewall(p.want.Firewall)
 	}
 	if isNew {
-		p.hooks("PostUp", p.want.Hooks.Config, p.want.Hooks.PostUp)
+		p.hooks(p.want.Hooks, "PostUp", p.want.Hooks.PostUp)
 	}
 }
 
 // down is the mirror of up. Routes and addresses go with the link; rules
 // don't.
 func (p *planner) down() {
-	p.hooks("PreDown", p.last.Hooks.Config, p.last.Hooks.PreDown)
+	hooks := p.last.Hooks.only(p.last.onDown(p.last.Hooks))
+	p.hooks(hooks, "PreDown", hooks.PreDown)
 	p.dns(dns.Settings{Interface: p.name})
 	p.goneRules(nil)
 	userspace := p.last.Backend == netlinkx.BackendUserspace
@@ -112,7 +113,7 @@ func (p *planner) down() {
 	} else {
 		p.firewall(firewall.Ruleset{Interface: p.name})
 	}
-	p.hooks("PostDown", p.last.Hooks.Config, p.last.Hooks.PostDown)
+	p.hooks(hooks, "PostDown", hooks.PostDown)
 }
 
 func (p *planner) firewall(next firewall.Ruleset) {
@@ -318,12 +319,12 @@ func (p *planner) sharesNetwork(a netip.Prefix) bool {
 	return slices.ContainsFunc(p.want.Addresses, same) || slices.ContainsFunc(p.have.Addresses, same)
 }
 
-func (p *planner) hooks(phase, config string, commands []string) {
+func (p *planner) hooks(h Hooks, phase string, commands []string) {
 	if len(commands) == 0 {
 		return
 	}
 	public := publicKeys(p.want, p.last)
 	for _, c := range commands {
-		p.add(hookRun{hook: Hook{Phase: phase, Command: c, Interface: p.name, Config: config}, text: HideKeys(c, public)})
+		p.add(hookRun{hook: Hook{Phase: phase, Command: c, Interface: p.name, Config: h.Config, Timeout: h.Timeout}, text: HideKeys(c, public)})
 	}
 }

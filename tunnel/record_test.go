@@ -127,7 +127,7 @@ func TestLockSweeps(t *testing.T) {
 	}
 }
 
-// A record keeps the hooks of down that hold no key but public ones.
+// A record keeps the hooks that hold no key but public ones.
 func TestRecordedHooks(t *testing.T) {
 	public := map[string]bool{key("public"): true}
 	got := Hooks{
@@ -135,7 +135,10 @@ func TestRecordedHooks(t *testing.T) {
 		PreDown:  []string{"c", "wg set wg0 peer " + key("public") + " remove"},
 		PostDown: []string{"echo " + key("private"), "d"},
 	}.recorded(public)
-	want := Hooks{Config: "f", PreDown: []string{"c", "wg set wg0 peer " + key("public") + " remove"}, PostDown: []string{"d"}}
+	want := Hooks{
+		Config: "f", PreUp: []string{"a"}, PostUp: []string{"b"},
+		PreDown: []string{"c", "wg set wg0 peer " + key("public") + " remove"}, PostDown: []string{"d"},
+	}
 	if !reflect.DeepEqual(got, want) {
 		t.Errorf("got %+v, want %+v", got, want)
 	}

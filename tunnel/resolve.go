@@ -18,7 +18,7 @@ import (
 type Options struct {
 	Backend config.Backend // "": as the file says
 	// Quick leaves out what wg-quick doesn't do: rules for a tunnel without a
-	// default route.
+	// default route, and to take hooks for anything but shell.
 	Quick bool
 }
 
@@ -44,6 +44,7 @@ func Resolve(ctx context.Context, h *Host, cfg *config.Config, endpoints []netip
 		r.firewall,
 		r.sysctls,
 		r.dns,
+		r.lift,
 	}
 	for _, step := range steps {
 		if err := step(ctx); err != nil {

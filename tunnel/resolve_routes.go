@@ -72,7 +72,7 @@ func (r *resolver) routes(ctx context.Context) error {
 		}
 	}
 	if r.last != nil {
-		f.Last = r.last.Rules
+		f.Last = r.last.ownRules()
 	}
 	d, err := routes.Plan(f)
 	if err != nil {

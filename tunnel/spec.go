@@ -7,11 +7,14 @@ import (
 	"encoding/hex"
 	"net/netip"
 	"slices"
+	"time"
 
+	"github.com/wgctl/wgctl/config"
 	"github.com/wgctl/wgctl/dns"
 	"github.com/wgctl/wgctl/firewall"
 	"github.com/wgctl/wgctl/netlinkx"
 	"github.com/wgctl/wgctl/routes"
+	"github.com/wgctl/wgctl/tunnel/hook"
 )
 
 // A Spec is what the host should look like with the tunnel up: everything is
@@ -30,9 +33,15 @@ type Spec struct {
 	Firewall   firewall.Ruleset `json:"firewall"`
 	DNS        dns.Settings     `json:"dns"`
 	Sysctls    []Sysctl         `json:"sysctls,omitempty"`
-	Hooks      Hooks            `json:"hooks"`
+	Hooks      Hooks            `json:"hooks"` // those that are run
 	// Kept says that of the tunnel only its kill switch should stand.
 	Kept bool `json:"kept,omitempty"`
+
+	HookMode config.HookMode `json:"hook_mode,omitempty"`
+	Lifted   hook.Lifted     `json:"lifted,omitzero"` // what other hooks added to the fields above
+
+	// Verdicts tell of each hook of the file what becomes of it.
+	Verdicts []hook.Verdict `json:"-"`
 
 	// Trace tells how each choice was made, a line a choice.
 	Trace []string `json:"trace,omitempty"`
@@ -74,6 +83,8 @@ type Hooks struct {
 	PostUp   []string `json:"post_up,omitempty"`
 	PreDown  []string `json:"pre_down,omitempty"`
 	PostDown []string `json:"post_down,omitempty"`
+
+	Timeout time.Duration `json:"timeout,omitempty"` // of each; 0: none
 }
 
 // A Secret is a key that should be set. Marshalled it is a digest, which still
@@ -158,4 +169,4 @@ func united[T comparable](a, b []T) []T {
 
 // takesDefault reports whether a default route goes through the tunnel by
 // policy rules.
-func (s *Spec) takesDefault() bool { return len(s.Rules) > 0 }
+func (s *Spec) takesDefault() bool { return len(s.ownRules()) > 0 }

@@ -14,6 +14,7 @@ import (
 	"github.com/wgctl/wgctl/firewall"
 	"github.com/wgctl/wgctl/netlinkx"
 	"github.com/wgctl/wgctl/routes"
+	"github.com/wgctl/wgctl/tunnel/hook"
 )
 
 // A State is what the host looks like as far as one tunnel is concerned, and
@@ -241,6 +242,18 @@ func (s *State) inferred() *Spec {
 			spec.Routes = append(spec.Routes, r.Route)
 		}
 	}
+	claimed := map[uint32]bool{}
+	for _, o := range s.Others {
+		for _, r := range o.rules() {
+			claimed[r.Priority] = true
+		}
+	}
+	for _, r := range s.Rules { // of hooks: no other tunnel knows them
+		if r.Protocol == netlinkx.Protocol && !claimed[r.Priority] && (r.From.IsValid() || r.To.IsValid()) {
+			spec.Rules = append(spec.Rules, r.Rule)
+			spec.Lifted.Rules = append(spec.Lifted.Rules, hook.Rule{Rule: r.Rule})
+		}
+	}
 	mark := s.Device.FwMark
 	if mark == 0 {
 		mark = s.Firewall.Mark
@@ -257,14 +270,8 @@ func (s *State) inferred() *Spec {
 		}
 	}
 	spec.Device.FwMark, spec.MarkChosen = &mark, true
-	claimed := map[uint32]bool{}
-	for _, o := range s.Others {
-		for _, r := range o.rules() {
-			claimed[r.Priority] = true
-		}
-	}
 	for _, r := range s.Rules {
-		if r.Protocol != netlinkx.Protocol || !r.Invert || r.Mark != mark || claimed[r.Priority] {
+		if r.Protocol != netlinkx.Protocol || !r.Invert || r.Mark != mark || r.From.IsValid() || r.To.IsValid() || claimed[r.Priority] {
 			continue
 		}
 		// The rule that suppresses defaults stands right above its companion.

@@ -227,6 +227,15 @@ func (r Rule) String() string {
 	return fmt.Sprintf("-%d rule %s", r.Family, s)
 }
 
+// Same reports whether a policy rule is this one, which may leave the priority
+// open.
+func (r Rule) Same(o routes.Rule) bool {
+	if r.Priority == 0 || o.Priority == 0 { // of those that fit the kernel takes any
+		r.Priority, o.Priority = 0, 0
+	}
+	return r.Rule == o
+}
+
 func (r Rule) touches() string { return touchRule }
 
 // A Sysctl is a kernel parameter, with dots. A hook that takes it away sets

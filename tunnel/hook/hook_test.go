@@ -50,7 +50,7 @@ func TestCorpus(t *testing.T) {
 	lines, fates := 0, map[Fate]int{}
 	for _, f := range files {
 		b.WriteString("\n## " + f.title + "\n")
-		verdicts, _ := Understand(f.lines, "wg0")
+		verdicts, _ := Understand(f.lines, "wg0", nil)
 		for _, v := range verdicts {
 			lines++
 			fates[v.Fate]++
@@ -89,7 +89,7 @@ func TestCorpus(t *testing.T) {
 func TestMirrors(t *testing.T) {
 	_, _, files := readCorpus(t)
 	for _, f := range files {
-		verdicts, lifted := Understand(f.lines, "wg0")
+		verdicts, lifted := Understand(f.lines, "wg0", nil)
 		for _, v := range verdicts {
 			if got := lifted.Undoes(v.Line, "wg0"); got != (v.Fate == Undone) && !v.Phase.up() {
 				t.Errorf("%s: %s: undone %t, want %t", f.title, v.Text, got, v.Fate == Undone)
@@ -182,7 +182,7 @@ func TestOrder(t *testing.T) {
 		{PostUp, "iptables -t nat -I POSTROUTING -d 10.0.0.0/8 -o eth0 -j SNAT --to-source 192.0.2.9"},
 		{PostUp, "iptables -t nat -A POSTROUTING -o eth0 -j MASQUERADE"},
 		{PostUp, "iptables -t nat -A POSTROUTING -o eth1 -j MASQUERADE"},
-	}, "wg0")
+	}, "wg0", nil)
 	var got []string
 	for _, f := range lifted.Filters {
 		got = append(got, f.String())
@@ -207,7 +207,7 @@ func FuzzUnderstand(f *testing.F) {
 		}
 	}
 	f.Fuzz(func(t *testing.T, phase, text string) {
-		verdicts, lifted := Understand([]Line{{Phase(phase), text}}, "wg0")
+		verdicts, lifted := Understand([]Line{{Phase(phase), text}}, "wg0", nil)
 		if (verdicts[0].Fate == Lift) != !lifted.Empty() {
 			t.Fatalf("%q is %s and adds %v", text, verdicts[0].Fate, lifted.things())
 		}

@@ -3,6 +3,7 @@
 package hook
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 )
@@ -22,6 +23,7 @@ const (
 	Run    Fate = "shell"
 	Lift   Fate = "lifted"
 	Undone Fate = "undone"
+	Off    Fate = "off"
 )
 
 // A Verdict is what becomes of one line, and for one that is run, why.
@@ -48,19 +50,22 @@ type Lifted struct {
 // comes into its way: another line that changes the same chain (of the two, the
 // order matters), a line on the way down that undoes it among other things, or
 // in ways that aren't understood.
-func Understand(lines []Line, ifname string) ([]Verdict, Lifted) {
+//
+// Before is nil unless the tunnel is up.
+func Understand(lines []Line, ifname string, before *Before) ([]Verdict, Lifted) {
 	u := make([]understood, len(lines))
 	for i, l := range lines {
 		u[i] = understand(l, ifname)
+		u[i].after(before)
 	}
 	for again := true; again; {
 		again = false
 		for i := range u {
-			if u[i].fate != Lift {
+			if u[i].fate != Lift || u[i].held {
 				continue
 			}
 			if why := obstacle(u, i); why != "" {
-				u[i].fate, u[i].why = Run, why
+				u[i].fate, u[i].why, u[i].idle = Run, why, before != nil
 				again = true
 			}
 		}
@@ -79,11 +84,37 @@ func Understand(lines []Line, ifname string) ([]Verdict, Lifted) {
 	return verdicts, lifted
 }
 
+// Before is what became of the hooks of a tunnel when it came up, or was last
+// reloaded. Hooks run on up and on down and never in between, so that a line
+// that ran then can't be lifted now, and one that was lifted stays so.
+type Before struct {
+	Lifted Lifted
+	Ran    []Line
+}
+
 // An understood line is one with what it was read as, and its fate so far.
 type understood struct {
 	Line
 	reading
 	fate Fate
+	held bool // the fate is that of before
+	idle bool // it is run with the next up, and not now
+}
+
+// after settles the fate of a line on the way up by what it was before.
+func (u *understood) after(b *Before) {
+	if b == nil || !u.Phase.up() {
+		return
+	}
+	had := b.Lifted.things()
+	switch {
+	case slices.Contains(b.Ran, u.Line):
+		u.fate, u.why = Run, cmp.Or(u.why, "it ran when the tunnel came up")
+	case u.fate == Run:
+		u.idle = true
+	case !slices.ContainsFunc(u.added(), func(t Thing) bool { return !slices.Contains(had, t) }):
+		u.held = true
+	}
 }
 
 func understand(l Line, ifname string) understood {
@@ -121,7 +152,7 @@ func (r reading) replaces() bool {
 // obstacle says why a line that is understood can't be lifted, or "".
 func obstacle(u []understood, i int) string {
 	for j, other := range u {
-		if other.fate == Lift {
+		if other.fate == Lift || other.idle {
 			continue
 		}
 		for _, t := range u[i].added() {
@@ -180,10 +211,7 @@ func same(removed, t Thing) bool {
 	}
 	if r, ok := removed.(Rule); ok {
 		u, ok := t.(Rule)
-		if ok && (r.Priority == 0 || u.Priority == 0) { // the kernel takes any
-			r.Priority, u.Priority = 0, 0
-		}
-		return ok && r == u
+		return ok && r.Same(u.Rule)
 	}
 	return removed == t
 }

@@ -63,6 +63,11 @@ type Hooks struct {
 	PreUp, PostUp, PreDown, PostDown []string
 }
 
+// Empty reports whether there are none.
+func (h Hooks) Empty() bool {
+	return len(h.PreUp)+len(h.PostUp)+len(h.PreDown)+len(h.PostDown) == 0
+}
+
 // A Peer is one [Peer] section.
 type Peer struct {
 	Name                string // the Name key, or a "# friendly_name = " or "# Name = " comment inside the section

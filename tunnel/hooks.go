@@ -50,6 +50,9 @@ func (h Hooks) recorded(public map[string]bool) Hooks {
 	}
 }
 
+// PublicKeys are those of the tunnel and its peers, which HideKeys may show.
+func (s *Spec) PublicKeys() map[string]bool { return publicKeys(s) }
+
 // publicKeys are those of the tunnel and its peers. A nil Spec has none.
 func publicKeys(specs ...*Spec) map[string]bool {
 	public := map[string]bool{}

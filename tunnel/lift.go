@@ -179,6 +179,9 @@ func ruleOf(f hook.Filter) firewall.Rule {
 	}
 	r.SourcePort = firewall.Ports{First: f.SPort.First, Last: f.SPort.Last}
 	r.DestinationPort = firewall.Ports{First: f.DPort.First, Last: f.DPort.Last}
+	if f.Local {
+		r.DestinationType = firewall.Local
+	}
 	if f.Established {
 		r.State = firewall.StateEstablished | firewall.StateRelated
 	}
@@ -215,11 +218,11 @@ func (h Hooks) only(verdicts []hook.Verdict) Hooks {
 	return out
 }
 
-// onDown says what becomes of the hooks of the way down: what is lifted needs
+// OnDown says what becomes of the hooks of the way down: what is lifted needs
 // no undoing, whatever the file says now.
-func (s *Spec) onDown(h Hooks) []hook.Verdict {
+func (s *Spec) OnDown() []hook.Verdict {
 	var out []hook.Verdict
-	for _, l := range h.lines() {
+	for _, l := range s.Hooks.lines() {
 		v := hook.Verdict{Line: l, Fate: hook.Run}
 		switch {
 		case l.Phase == hook.PreUp || l.Phase == hook.PostUp:

@@ -95,7 +95,7 @@ func (p *planner) up() {
 // down is the mirror of up. Routes and addresses go with the link; rules
 // don't.
 func (p *planner) down() {
-	hooks := p.last.Hooks.only(p.last.onDown(p.last.Hooks))
+	hooks := p.last.Hooks.only(p.last.OnDown())
 	p.hooks(hooks, "PreDown", hooks.PreDown)
 	p.dns(dns.Settings{Interface: p.name})
 	p.goneRules(nil)

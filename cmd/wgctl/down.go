@@ -91,12 +91,18 @@ func fromFile(ui *ui, have *tunnel.State) (*tunnel.Hooks, func(*tunnel.State) er
 	}
 	path := have.Record.Config
 	cfg, _, err := config.Load(path)
+	if err == nil {
+		err = trusted(ui, cfg, path)
+	}
 	if err != nil {
 		ui.note("%v", err)
 		ui.note("hooks are those of the last up")
 		return nil, nil
 	}
 	hooks := tunnel.HooksOf(cfg, have.Name)
+	if cfg.Interface.HookMode == config.HooksOff {
+		hooks = tunnel.Hooks{}
+	}
 	if !cfg.Interface.SaveConfig {
 		return &hooks, nil
 	}

@@ -92,6 +92,7 @@ type plan struct {
 	Verb string `json:"verb"` // up, down or reload
 	tunnel.Summary
 	Steps []planStep `json:"steps"`
+	Hooks []planHook `json:"hooks,omitempty"` // those of the file
 	Trace []string   `json:"trace,omitempty"`
 	// Firewall is the table that would stand, in nft's syntax.
 	Firewall string `json:"firewall,omitempty"`
@@ -156,7 +157,11 @@ func planDown(ctx context.Context, ui *ui, arg string, _ tunnel.Options) (*plan,
 	if hooks, _ := fromFile(ui, have); hooks != nil {
 		have.Record.Spec.Hooks = *hooks
 	}
-	return planOf(name, "down", tunnel.Plan(nil, have)), nil
+	p := planOf(name, "down", tunnel.Plan(nil, have))
+	if last := have.Last(); last != nil {
+		p.Hooks = planHooks(last.OnDown(), true, last)
+	}
+	return p, nil
 }
 
 // observed reads the file that a word means, and the host.
@@ -209,7 +214,7 @@ func (in *input) plan(ctx context.Context, verb string, clear []tunnel.Step, hav
 		return nil, rootHint(err, "plan "+verb)
 	}
 	p := planOf(in.name, verb, append(clear, tunnel.Plan(want, have)...))
-	p.Trace = want.Trace
+	p.Trace, p.Hooks = want.Trace, planHooks(want.Verdicts, false, want)
 	if !want.Firewall.Empty() {
 		p.Firewall = want.Firewall.Text()
 	}
@@ -238,6 +243,9 @@ func (p *plan) print(ui *ui, how *planning) error {
 	if how.verbose {
 		if p.Firewall != "" {
 			b.WriteString("\n" + p.Firewall)
+		}
+		for _, h := range p.Hooks {
+			h.text(&b)
 		}
 		for _, t := range p.Trace {
 			b.WriteString(t + "\n")

@@ -86,6 +86,7 @@ type Filter struct {
 	Family      routes.Family // 0: both
 	In, Out     Link
 	Src, Dst    Net
+	Local       bool   // to an address of the host's own
 	Proto       string // "tcp", "udp" or ""
 	SPort       Ports
 	DPort       Ports
@@ -158,6 +159,9 @@ func (f Filter) String() string {
 			}
 			w = append(w, fmt.Sprintf("%s %s %s%s", ip, n.word, not(n.Not), n.Prefix))
 		}
+	}
+	if f.Local {
+		w = append(w, "fib daddr type local")
 	}
 	if f.Established {
 		w = append(w, "ct state established,related")

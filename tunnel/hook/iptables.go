@@ -180,6 +180,9 @@ func (p *iptablesRule) value(o, value string, not bool) (why string) {
 		slices.Sort(states)
 		ok = slices.Equal(states, []string{"ESTABLISHED", "RELATED"})
 		p.f.Established = true
+	case "--dst-type":
+		ok = value == "LOCAL" && p.matches["addrtype"]
+		p.f.Local = true
 	case "--set-mss":
 		n, err := strconv.ParseUint(value, 10, 16)
 		p.setMSS, ok = uint16(n), err == nil && n > 0
@@ -199,7 +202,7 @@ func (p *iptablesRule) value(o, value string, not bool) (why string) {
 // finish makes the rule of what was read.
 func (p *iptablesRule) finish() string {
 	for m := range p.matches {
-		if !slices.Contains([]string{"comment", "state", "conntrack", "tcp", "udp"}, m) {
+		if !slices.Contains([]string{"comment", "state", "conntrack", "addrtype", "tcp", "udp"}, m) {
 			return fmt.Sprintf("match %q is beyond what is understood", m)
 		}
 		if (m == "tcp" || m == "udp") && p.f.Proto != m {
@@ -262,6 +265,8 @@ func (f *Filter) check() string {
 		return "an incoming interface in POSTROUTING"
 	case f.Chain == Prerouting && f.Out.Name != "":
 		return "an outgoing interface in PREROUTING"
+	case f.Local && f.Chain != Prerouting:
+		return "a local destination outside of PREROUTING"
 	case f.Action == Accept:
 		return f.checkAccept()
 	}

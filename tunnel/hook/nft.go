@@ -225,6 +225,9 @@ func (n *nftReader) term() bool {
 		return n.family(routes.V4)
 	case n.follows("meta nfproto ipv6"):
 		return n.family(routes.V6)
+	case n.follows("fib daddr type local"):
+		f.Local = true
+		return true
 	case n.follows("ct state established , related"), n.follows("ct state related , established"),
 		n.follows("ct state { established , related }"), n.follows("ct state { related , established }"):
 		f.Established = true

@@ -125,6 +125,9 @@ func (f Filter) iptables() (w []string) {
 	if f.DPort != (Ports{}) {
 		w = append(w, "-m", f.Proto, "--dport", colon(f.DPort))
 	}
+	if f.Local {
+		w = append(w, "-m", "addrtype", "--dst-type", "LOCAL")
+	}
 	if f.Established {
 		w = append(w, "-m", "conntrack", "--ctstate", "RELATED,ESTABLISHED")
 	}

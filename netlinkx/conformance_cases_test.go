@@ -224,7 +224,7 @@ var conformance = []struct {
 	{"rules of others", []string{
 		"foreign rule add priority 100 table 7",
 		"foreign rule add priority 101 table 7 protocol 42",
-		"foreign rule add priority 102 table 7 from 10.0.0.0/8",
+		"foreign rule add priority 102 table 7 dport 5",
 		"rule 4 100 table 7 => EEXIST",
 		"rule 4 101 table 7 => EEXIST",
 		"rule- 4 100 table 7 => ENOENT, not there",

@@ -47,8 +47,8 @@ func (s *Session) DownOriginal(ctx context.Context, o Original, hooks Hooks, rul
 		return fmt.Errorf("%s %w", s.name, ErrForeign)
 	}
 	pre, post := planner{name: s.name, last: &Spec{Name: s.name}}, planner{name: s.name, last: &Spec{Name: s.name}}
-	pre.hooks("PreDown", hooks.Config, hooks.PreDown)
-	post.hooks("PostDown", hooks.Config, hooks.PostDown)
+	pre.hooks(hooks, "PreDown", hooks.PreDown)
+	post.hooks(hooks, "PostDown", hooks.PostDown)
 
 	errs := []error{ApplyAll(ctx, s.host, pre.steps, s.report)}
 	if save != nil && link != nil {
@@ -104,7 +104,9 @@ func originalRules(all []netlinkx.InstalledRule, mark uint32) []netlinkx.Install
 	return out
 }
 
-func theirs(r netlinkx.InstalledRule) bool { return r.Plain && r.Protocol != netlinkx.Protocol }
+func theirs(r netlinkx.InstalledRule) bool {
+	return r.Plain && r.Protocol != netlinkx.Protocol && !r.From.IsValid() && !r.To.IsValid()
+}
 
 type (
 	originalRuleDel struct {

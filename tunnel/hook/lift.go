@@ -203,6 +203,9 @@ func obstructs(u []understood, down understood, t Thing) string {
 	return ""
 }
 
+// Undo reports whether a change takes a thing away.
+func Undo(c Change, t Thing) bool { return c.Remove && same(c.Thing, t) }
+
 // same reports whether what a line takes away is a thing.
 func same(removed, t Thing) bool {
 	if s, ok := removed.(Sysctl); ok {

@@ -42,9 +42,9 @@ func Resolve(ctx context.Context, h *Host, cfg *config.Config, endpoints []netip
 		r.routes,
 		r.mtu,
 		r.firewall,
+		r.lift,
 		r.sysctls,
 		r.dns,
-		r.lift,
 	}
 	for _, step := range steps {
 		if err := step(ctx); err != nil {

@@ -136,7 +136,7 @@ func TestEndpointsBehindKillSwitch(t *testing.T) {
 }
 
 // resolved is the Spec of a file on a host, or the error.
-func resolved(t *testing.T, h *fakeHost, name, file string) (*Spec, error) {
+func resolvedFrom(t *testing.T, h *fakeHost, name, file string) (*Spec, error) {
 	t.Helper()
 	have, err := Observe(t.Context(), h.host(), name, SharedSysctls...)
 	if err != nil {
@@ -149,7 +149,7 @@ func resolved(t *testing.T, h *fakeHost, name, file string) (*Spec, error) {
 func TestMasqueradeAuto(t *testing.T) {
 	file := "[Interface]\nAddress = 10.8.0.1/24, fd08::1/64\nMasquerade = auto\n"
 	h := newFakeHost(t)
-	_, err := resolved(t, h, "wg0", file)
+	_, err := resolvedFrom(t, h, "wg0", file)
 	const want = "wg0.conf:3: [Interface] Masquerade: auto follows the default route, and this host has none outside of the tunnel: name the interface"
 	if err == nil || err.Error() != want {
 		t.Errorf("without a default route: %v", err)
@@ -163,7 +163,7 @@ func TestMasqueradeAuto(t *testing.T) {
 	} {
 		h.AddLink(netlinkx.Link{Name: "eth1", Up: true})
 		h.AddRoute(c.link, netlinkx.InstalledRoute{Route: routes.Route{Dst: netip.MustParsePrefix(c.route), Table: routes.TableMain}})
-		s, err := resolved(t, h, "wg0", file)
+		s, err := resolvedFrom(t, h, "wg0", file)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -180,12 +180,12 @@ func TestForwardOfAnotherTunnel(t *testing.T) {
 	if err := bring(t, h, "wg0", file, config.BackendKernel); err != nil {
 		t.Fatal(err)
 	}
-	_, err := resolved(t, h, "wg1", "[Interface]\nAddress = 10.9.0.1/24\nPortForward = tcp/2000-3000 -> 10.9.0.2\n")
+	_, err := resolvedFrom(t, h, "wg1", "[Interface]\nAddress = 10.9.0.1/24\nPortForward = tcp/2000-3000 -> 10.9.0.2\n")
 	const want = "wg0.conf:3: [Interface] PortForward: tcp/2222 is forwarded by wg0"
 	if err == nil || err.Error() != want {
 		t.Errorf("error %v, want %s", err, want)
 	}
-	if _, err := resolved(t, h, "wg1", "[Interface]\nAddress = 10.9.0.1/24\nPortForward = udp/2000-3000 -> 10.9.0.2\n"); err != nil {
+	if _, err := resolvedFrom(t, h, "wg1", "[Interface]\nAddress = 10.9.0.1/24\nPortForward = udp/2000-3000 -> 10.9.0.2\n"); err != nil {
 		t.Errorf("another protocol: %v", err)
 	}
 }

@@ -42,9 +42,9 @@ func Resolve(ctx context.Context, h *Host, cfg *config.Config, endpoints []netip
 		r.routes,
 		r.mtu,
 		r.firewall,
-		r.sysctls,
 		r.lift,
-		r.passage, // of what was lifted too
+		r.passage,
+		r.sysctls,
 		r.dns,
 	}
 	for _, step := range steps {

@@ -320,6 +320,37 @@ func TestForeignWithoutNFTables(t *testing.T) {
 	}
 }
 
+// The rules of our own iptables backend carry the same comment: they are no
+// passage, and no other filter.
+func TestForeignBesideOwnIPTables(t *testing.T) {
+	for _, mode := range []string{"nft", "legacy"} {
+		t.Run(mode, func(t *testing.T) {
+			fw, both := openIPTables(t, mode)
+			own := Ruleset{
+				Interface: "wg0", AntiSpoof: addrs("10.8.0.1", "fd00::1"), KillSwitch: KillSwitch{Mark: 7},
+				Extra: []Rule{{Chain: ForwardFilter, In: Link{Name: "wg0"}, Verdict: VerdictDrop, Comment: "x"}},
+			}
+			mustApply(t, fw, own)
+			fo := fw.Foreign()
+			if found, err := fo.Installed(t.Context(), "wg0"); err != nil || found != nil {
+				t.Errorf("our own rules count as %+v, %v", found, err)
+			}
+			for _, tool := range both {
+				sh(t, tool.Path+" -P FORWARD DROP")
+			}
+			before := ipSave(t, both)
+			if found := place(t, fo, Passage{Interface: "wg0", Accepts: ForwardAll("wg0")}); len(found) != 2 {
+				t.Errorf("places: %+v", found)
+			}
+			wantInstalled(t, fw, "wg0", Installed{Digest: own.Digest(), Mark: 7, KillSwitch: true})
+			place(t, fo, Passage{Interface: "wg0"})
+			if after := ipSave(t, both); after != before {
+				t.Errorf("left (-before +after):\n%s", cmp.Diff(before, after))
+			}
+		})
+	}
+}
+
 // A table that a running program owns is seen as such: the kernel lets nobody
 // else write to it, and a note says so before anything is tried.
 func TestForeignOwnedTable(t *testing.T) {

@@ -43,6 +43,19 @@ type ForeignRule struct {
 	words   string  // what it does: in the words of iptables-save, or as bytecode
 }
 
+// settled tells the accepts of a passage from the rules that our own iptables
+// backend has in the same chains: those carry the same comment, and lead to
+// chains of ours, which are no other filter's.
+func (r ForeignRule) settled() ForeignRule {
+	if r.Outcome != OutcomeAccept {
+		r.Ours = ""
+	}
+	if strings.HasPrefix(r.Chain, ownPrefix) {
+		r.Always = false
+	}
+	return r
+}
+
 // An Outcome is how a rule ends.
 type Outcome string
 
@@ -288,14 +301,20 @@ func (f ForeignFacts) standings(ifname string) []Standing {
 		out = append(out, Standing{Place: p, Wanted: true, Digest: f.digest(p, ifname), Tagged: p.tagged()})
 	}
 	for _, c := range f.Chains {
-		if slices.Contains(wanted, c.Place) || f.Firewalld && c.Chain == directChain {
-			continue // what stands in the latter is shown as PlaceDirect
+		if slices.Contains(wanted, c.Place) || !c.mayBePlace() {
+			continue
 		}
 		if d := f.digest(c.Place, ifname); d != "" {
 			out = append(out, Standing{Place: c.Place, Wanted: !replaced(c, wanted), Digest: d, Tagged: c.tagged()})
 		}
 	}
 	return out
+}
+
+// mayBePlace reports whether a passage can stand in the chain. What stands among
+// firewalld's direct rules is shown as a place by itself.
+func (c ForeignChain) mayBePlace() bool {
+	return c.Hook == "forward" || c.Chain == dockerUser || c.Kind == PlaceDirect || c.Kind == PlaceZone
 }
 
 // replaced reports whether another place than c is wanted in the same table:

@@ -277,12 +277,13 @@ func TestParseRule(t *testing.T) {
 	for rule, want := range map[string]ForeignRule{
 		`-j ACCEPT`: {Always: true, Outcome: OutcomeAccept},
 		`-j DROP`:   {Always: true, Outcome: OutcomeDrop},
-		`-j REJECT --reject-with icmp6-adm-prohibited`: {Always: true, Outcome: OutcomeDrop},
-		`-m comment --comment "a -j DROP" -j ACCEPT`:   {Always: true, Outcome: OutcomeAccept},
-		`-m comment --comment word -g away`:            {Always: true, Outcome: OutcomeGoto, Chain: "away"},
-		`-i eth0 -j away`:                              {Outcome: OutcomeJump, Chain: "away"},
-		`-p tcp -m comment --comment "wgctl: wg0"`:     {Ours: "wg0"},
-		`-m comment --comment "wgctl: wg0; x" -j X`:    {Always: true, Outcome: OutcomeJump, Chain: "X"},
+		`-j REJECT --reject-with icmp6-adm-prohibited`:       {Always: true, Outcome: OutcomeDrop},
+		`-m comment --comment "a -j DROP" -j ACCEPT`:         {Always: true, Outcome: OutcomeAccept},
+		`-m comment --comment word -g away`:                  {Always: true, Outcome: OutcomeGoto, Chain: "away"},
+		`-i eth0 -j away`:                                    {Outcome: OutcomeJump, Chain: "away"},
+		`-p tcp -m comment --comment "wgctl: wg0" -j ACCEPT`: {Ours: "wg0", Outcome: OutcomeAccept},
+		`-m comment --comment "wgctl: wg0" -j wgctl-wg0-raw`: {Outcome: OutcomeJump, Chain: "wgctl-wg0-raw"},
+		`-m comment --comment "wgctl: wg0; x" -j X`:          {Always: true, Outcome: OutcomeJump, Chain: "X"},
 	} {
 		want.words = rule
 		if got := parseRule(rule); got != want {

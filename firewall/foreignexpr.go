@@ -205,7 +205,7 @@ func readRule(r *nftables.Rule) ForeignRule {
 		}
 	}
 	out.Ours = taggedFor(tag)
-	return out
+	return out.settled()
 }
 
 func verdictOf(k expr.VerdictKind) Outcome {

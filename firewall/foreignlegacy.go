@@ -100,7 +100,7 @@ func parseRule(rule string) ForeignRule {
 		words = words[:end]
 	}
 	out.Always = len(words) == 0
-	return out
+	return out.settled()
 }
 
 // targetOf returns what a target of iptables means. Those that are no verdict

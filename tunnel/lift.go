@@ -16,7 +16,8 @@ import (
 )
 
 // lift takes what is understood of the file's hooks into the Spec, and leaves
-// the rest to be run. How a tunnel's hooks were run on up is how they are
+// the rest to be run. It comes after the tunnel's own rules and before whatever
+// goes by all of them, as what other packet filters have to let through. How a tunnel's hooks were run on up is how they are
 // undone, so that for a tunnel that is up the mode stays what it was.
 func (r *resolver) lift(ctx context.Context) error {
 	s := r.spec
@@ -121,9 +122,6 @@ func (s *Spec) ownRules() []routes.Rule {
 
 func (r *resolver) liftSysctls(ctx context.Context) error {
 	for _, want := range r.spec.Lifted.Sysctls {
-		if slices.ContainsFunc(r.spec.Sysctls, func(s Sysctl) bool { return s.Key == want.Key }) {
-			continue
-		}
 		if err := r.needSysctl(ctx, want.Key, want.Value); err != nil {
 			return err
 		}

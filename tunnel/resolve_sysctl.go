@@ -29,7 +29,7 @@ const (
 var SharedSysctls = []string{SrcValidMark, forward4, forward6, arpIgnore}
 
 func (r *resolver) sysctls(ctx context.Context) error {
-	for _, rule := range r.spec.Rules {
+	for _, rule := range r.spec.ownRules() {
 		if rule.Family == routes.V4 {
 			if err := r.needSysctl(ctx, SrcValidMark, "1"); err != nil {
 				return err
@@ -82,6 +82,9 @@ func (r *resolver) uses(f routes.Family) bool {
 // one that will do as well, and no tunnel made it so, it is the administrator's
 // and stays out of the Spec.
 func (r *resolver) needSysctl(ctx context.Context, key, value string, asWell ...string) error {
+	if slices.ContainsFunc(r.spec.Sysctls, func(s Sysctl) bool { return s.Key == key }) {
+		return nil // a hook asks for it too
+	}
 	now, ok := r.have.sysctl(key)
 	if !ok {
 		var err error

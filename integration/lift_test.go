@@ -345,6 +345,26 @@ func TestLiftedHooksArePartOfTheTunnel(t *testing.T) {
 	h.Unchanged(before)
 }
 
+// Converted in place, a file is what it was but for its hooks, and does the same.
+func TestConvertInPlace(t *testing.T) {
+	Only(t, Userspace)
+	h := newTunnelHost(t, "h")
+	file := splitTunnel(t, "# keep me", "PostUp = iptables -t nat -A POSTROUTING -s 10.8.0.0/24 -o eth0 -j MASQUERADE",
+		"PostDown = iptables -t nat -D POSTROUTING -s 10.8.0.0/24 -o eth0 -j MASQUERADE")
+	h.WriteFileMode(configOf("wg0"), file, 0o640)
+	wgctlOK(h, "convert", "wg0", "--write")
+	start, end := strings.Index(file, "PostUp"), strings.Index(file, "\n[Peer]")
+	if want, got := file[:start]+"Masquerade = eth0\n"+file[end:], h.ReadFile(configOf("wg0")); got != want {
+		t.Errorf("converted:\n%s", Diff(want, got))
+	}
+	if mode := h.Must("stat", "-c", "%a", configOf("wg0")).Stdout; mode != "640\n" {
+		t.Errorf("mode of the converted file: %s", mode)
+	}
+	wgctlOK(h, "up", "wg0")
+	said(t, h.Must("nft", "list", "table", "inet", "wgctl-wg0").Stdout, `oifname "eth0"`, "masquerade")
+	wgctlOK(h, "down", "wg0")
+}
+
 // Hooks of a file that others can write are not run, and one line says why;
 // HookTimeout ends one that hangs, and all is undone.
 func TestHooksThatAreNotRun(t *testing.T) {

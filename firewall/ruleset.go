@@ -310,7 +310,10 @@ func fingerprint(sets []installedSet, chains []installedChain) string {
 		for _, e := range s.elements {
 			elements = append(elements, fmt.Sprintf("%x %t %x", e.Key, e.IntervalEnd, e.Val))
 		}
-		slices.Sort(elements) // the kernel gives them back in any order
+		// The kernel gives them back in any order, and some of them twice
+		// while it makes room in a hash table (nft_rhash_walk).
+		slices.Sort(elements)
+		elements = slices.Compact(elements)
 		fmt.Fprintln(h, strings.Join(elements, "\n"))
 	}
 	return hex.EncodeToString(h.Sum(nil)[:8])

@@ -345,6 +345,41 @@ func TestLiftedHooksArePartOfTheTunnel(t *testing.T) {
 	h.Unchanged(before)
 }
 
+// A lifted accept passes a FORWARD that drops, by the same rule in the same
+// table, and leaves it as it was.
+func TestLiftedAcceptPassesADrop(t *testing.T) {
+	r := newRelay(t)
+	r.hub.Forward()
+	r.hub.Must("iptables", "-P", "FORWARD", "DROP")
+	rules := func() string {
+		return regexp.MustCompile(`(?m)^#.*\n|\[\d+:\d+\]`).ReplaceAllString(r.hub.Must("iptables-save", "-t", "filter").Stdout, "")
+	}
+	before := rules()
+	arrives := func() bool {
+		r.internet.watch(internetWatches)
+		for range 3 {
+			r.laptop.SendUDP("203.0.113.2:7000", 5, time.Millisecond)
+			time.Sleep(Timeout(100 * time.Millisecond))
+		}
+		return len(r.internet.watched()) > 0
+	}
+	r.up()
+	if arrives() {
+		t.Error("what FORWARD drops arrives")
+	}
+	wgctlOK(r.hub, "down", "wg0")
+	r.up("PostUp = iptables -A FORWARD -i %i -j ACCEPT; iptables -t nat -A POSTROUTING -o eth1 -j MASQUERADE")
+	if !arrives() {
+		t.Errorf("a lifted accept doesn't pass\n%s", rules())
+	}
+	said(t, rules(), `-A FORWARD -i wg0 -m comment --comment "wgctl: wg0" -j ACCEPT`)
+	said(t, wgctlOK(r.hub, "plan", "wg0", "--check").Stdout, "nothing to change")
+	wgctlOK(r.hub, "down", "wg0")
+	if after := rules(); after != before {
+		t.Errorf("FORWARD after down:\n%s", Diff(before, after))
+	}
+}
+
 // Converted in place, a file is what it was but for its hooks, and does the same.
 func TestConvertInPlace(t *testing.T) {
 	Only(t, Userspace)

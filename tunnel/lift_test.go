@@ -78,7 +78,7 @@ func TestHookMode(t *testing.T) {
 		{"Hooks = off", false, 0},
 	} {
 		h := newFakeHost(t)
-		up := resolved(t, h, hub(hubUp, hubDown, tt.line), Options{Quick: tt.quick})
+		up := liftResolved(t, h, hub(hubUp, hubDown, tt.line), Options{Quick: tt.quick})
 		if got := len(up.Hooks.lines()); got != tt.runs {
 			t.Errorf("%q, %t: %d hooks are run, want %d", tt.line, tt.quick, got, tt.runs)
 		}
@@ -91,7 +91,7 @@ func TestHookMode(t *testing.T) {
 	}
 }
 
-func resolved(t *testing.T, h *fakeHost, file string, o Options) *Spec {
+func liftResolved(t *testing.T, h *fakeHost, file string, o Options) *Spec {
 	t.Helper()
 	ctx := t.Context()
 	cfg := parse(t, file)
@@ -140,7 +140,7 @@ func TestReloadLifts(t *testing.T) {
 	const drop = "PostUp = iptables -A FORWARD -i %i -o %i -j DROP"
 	const wide = "PostUp = iptables -A FORWARD -o %i -j ACCEPT"
 	fates := func(file string) (out []hook.Fate) {
-		for _, v := range resolved(t, h, file, Options{}).Verdicts {
+		for _, v := range liftResolved(t, h, file, Options{}).Verdicts {
 			out = append(out, v.Fate)
 		}
 		return out

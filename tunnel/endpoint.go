@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"slices"
 	"sync"
 	"time"
 
@@ -31,6 +32,14 @@ const DefaultRetries = 15
 
 // maxLookups bounds the look-ups under way at once.
 const maxLookups = 64
+
+// NeedsLookup reports whether an endpoint of the file is given by a name.
+func NeedsLookup(cfg *config.Config) bool {
+	return slices.ContainsFunc(cfg.Peers, func(p config.Peer) bool {
+		_, err := netip.ParseAddr(p.Endpoint.Host)
+		return !p.Endpoint.IsZero() && (err != nil || p.Endpoint.Port.Service != "")
+	})
+}
 
 // Endpoints resolves the endpoints of all peers, all at once; the result has
 // the order of cfg.Peers, and a peer without an endpoint has an invalid one.

@@ -35,7 +35,7 @@ const (
 
 // recordVersion is that of the format; records of another version count as
 // lost, and what they described is found by its marks.
-const recordVersion = 1
+const recordVersion = 2
 
 // A Record is the little about a tunnel that can't be observed.
 type Record struct {

@@ -59,7 +59,7 @@ type Device struct {
 	PublicKey  *netlinkx.Key `json:"public_key,omitempty"` // that of PrivateKey
 	ListenPort *uint16       `json:"listen_port,omitempty"`
 	FwMark     *uint32       `json:"fwmark,omitempty"`
-	Peers      []Peer        `json:"peers,omitempty"` // no key comes twice, no prefix either
+	Peers      Peers         `json:"peers,omitempty"` // no key comes twice, no prefix either
 }
 
 // A Peer is what one peer should be, with nil as in Device.

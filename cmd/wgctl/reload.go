@@ -82,9 +82,11 @@ func (r reloading) reload(ctx context.Context, ui *ui, arg string) error {
 		return err
 	}
 	// Names are looked up before the tunnel is locked: it may take long.
-	have, err := tunnel.Observe(ctx, in.host, in.name)
-	if err != nil {
-		return err
+	var have *tunnel.State
+	if tunnel.NeedsLookup(in.cfg) {
+		if have, err = tunnel.Observe(ctx, in.host, in.name); err != nil {
+			return err
+		}
 	}
 	if err := in.lookup(ctx, ui, have); err != nil {
 		return err

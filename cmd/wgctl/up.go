@@ -181,9 +181,7 @@ func read(ctx context.Context, ui *ui, arg string) (*input, error) {
 		return nil, err
 	}
 	ui.warnings(warnings)
-	if len(cfg.Peers) > manyPeers {
-		debug.SetGCPercent(50) // a little time for a third of the memory
-	}
+	collectLess(len(cfg.Peers))
 	if path, err = filepath.Abs(path); err != nil {
 		return nil, fmt.Errorf("finding %s: %w", arg, err)
 	}
@@ -193,8 +191,13 @@ func read(ctx context.Context, ui *ui, arg string) (*input, error) {
 	return &input{name: name, path: path, cfg: cfg, host: host}, nil
 }
 
-// manyPeers are so many that memory is worth time.
-const manyPeers = 4096
+// collectLess lets garbage lie in a process that ends soon, but no more than a
+// share that grows with the number of peers.
+func collectLess(peers int) {
+	const base, aPeer = 48 << 20, 2 << 10 // bytes
+	debug.SetGCPercent(400)
+	debug.SetMemoryLimit(int64(base + aPeer*peers))
+}
 
 // recorded returns the path that a tunnel came from, or path if it has no
 // record.

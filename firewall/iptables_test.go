@@ -61,7 +61,7 @@ func openIPTables(t *testing.T, mode string) (*Firewall, []Tool) {
 			}
 		}
 	}
-	fw, trace := New(Facts{Tools: tools, Force: "iptables"})
+	fw, trace := New(Facts{NFTables: Detect(t.Context()).NFTables, Tools: tools, Force: "iptables"})
 	want := fmt.Sprintf("firewall: [force=iptables iptables=%s ip6tables=%s ret=iptables-%s]", tools[0].Path, tools[1].Path, mode)
 	if trace != want {
 		t.Fatalf("trace %s, want %s", trace, want)

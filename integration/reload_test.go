@@ -96,6 +96,27 @@ func looks(h *Host) string {
 	return strings.Join(out, "\n")
 }
 
+// settled is what the tunnel is when no address is tentative any more.
+func settled(h *Host) string {
+	h.t.Helper()
+	WaitFor(h.t, 5*time.Second, "the addresses to settle", func() bool {
+		return h.Must("ip", "-6", "address", "show", "dev", "wg0", "tentative").Stdout == ""
+	})
+	return looks(h)
+}
+
+// comesToLook returns what the tunnel is as soon as that is what is wanted, or
+// in the end: the kernel adds the local routes of IPv6 addresses in its own time
+// (addrconf_dad_work).
+func comesToLook(h *Host, want string) string {
+	h.t.Helper()
+	for deadline := time.Now().Add(Timeout(2 * time.Second)); ; time.Sleep(Timeout(10 * time.Millisecond)) {
+		if got := looks(h); got == want || time.Now().After(deadline) {
+			return got
+		}
+	}
+}
+
 // runNumbers are those of links, and the lifetimes of addresses.
 var runNumbers = regexp.MustCompile(`^\d+: |\\ +valid_lft.*| qlen \d+| tentative`)
 
@@ -111,7 +132,7 @@ func TestReloadUnderTraffic(t *testing.T) {
 	for i, file := range files {
 		p.write(file)
 		wgctlOK(p.near, "up", "wg0")
-		fresh[i] = looks(p.near)
+		fresh[i] = settled(p.near)
 		if i < len(files)-1 {
 			wgctlOK(p.near, "down", "wg0")
 		}
@@ -138,7 +159,7 @@ func TestReloadUnderTraffic(t *testing.T) {
 		if out.Code != 0 {
 			t.Fatalf("reload %d, from file %d to %d: %v", n, last, i, out)
 		}
-		if got := looks(p.near); got != fresh[i] {
+		if got := comesToLook(p.near, fresh[i]); got != fresh[i] {
 			t.Fatalf("reload %d, from file %d to %d: %v\nnot as after a fresh up:\n%s", n, last, i, out, Diff(fresh[i], got))
 		}
 		last = i
@@ -313,13 +334,13 @@ func TestReloadWithFailingCalls(t *testing.T) {
 	p.write(from)
 	wgctlOK(p.near, "up", "wg0")
 	p.near.MustPing("10.8.0.1")
-	before := looks(p.near)
+	before := settled(p.near)
 	p.write(to)
 	plain := p.near.Inject(Fault{Kind: FaultError}, "reload", "wg0")
 	if plain.Code != 0 || plain.Calls == 0 {
 		t.Fatalf("without a fault: %v", plain)
 	}
-	after := looks(p.near)
+	after := settled(p.near)
 	p.write(from)
 	wgctlOK(p.near, "reload", "wg0")
 	handshake := p.near.Must("wg", "show", "wg0", "latest-handshakes").Stdout
@@ -332,7 +353,7 @@ func TestReloadWithFailingCalls(t *testing.T) {
 		if i.Code == 0 {
 			want = after
 		}
-		got := looks(p.near)
+		got := comesToLook(p.near, want)
 		switch {
 		case i.Code > 1:
 			t.Fatalf("call %d, %s: %v", at, i.Hit, i)

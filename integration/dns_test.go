@@ -140,7 +140,7 @@ func TestDNSKillSwitch(t *testing.T) {
 		t.Errorf("only %d look-ups were tried meanwhile", n)
 	}
 	wgctlOK(s.client, "down", "wg0")
-	s.client.Sh("while pgrep -f /run/ask >/dev/null; do sleep 0.1; done")
+	s.client.Sh("while pgrep -f '/run/[a]sk' >/dev/null; do sleep 0.1; done")
 	s.answers("after.example", outsideAnswer)
 }
 

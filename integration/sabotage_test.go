@@ -140,7 +140,7 @@ func TestUpObstructed(t *testing.T) {
 		{name: "resolvconf is missing", early: true, lines: []string{"DNS = 10.8.0.53", "DNSBackend = resolvconf"}, do: "mount --bind /dev/null $(command -v resolvconf)",
 			said: []string{"DNS: ", "install openresolv or remove DNS"}},
 		{name: "no resolver at all", early: true, lines: []string{"DNS = 10.8.0.53"},
-			do:   "mount --bind /dev/null $(command -v resolvconf); mount --bind /etc/resolv.conf /etc/resolv.conf; mount -o remount,ro,bind /etc/resolv.conf; mount --bind /etc /etc; mount -o remount,ro,bind /etc",
+			do:   "mount --bind /dev/null $(command -v resolvconf); mount --bind /etc/resolv.conf /etc/resolv.conf; mount -o remount,ro,bind /etc/resolv.conf; mount --rbind /etc /etc; mount -o remount,ro,bind /etc",
 			said: []string{"DNS: ", "nobody here can be told of nameservers", "read-only"}},
 		{name: "resolv.conf is read-only", early: true, lines: []string{"DNS = 10.8.0.53"},
 			do:   keepsFolders + "mount --bind /etc/resolv.conf /etc/resolv.conf; mount -o remount,ro,bind /etc/resolv.conf",

@@ -32,11 +32,11 @@ func newDNSSite(t testing.TB) *dnsSite {
 	s := &dnsSite{site: newSite(t)}
 	s.hub.WriteFile(configOf("wg0"), s.hubFile())
 	wgctlOK(s.hub, "up", "wg0")
-	s.hub.startRole("answer", hubLAN4+":53", outsideAnswer).Expect(10*time.Second, "listening")
+	s.hub.startRole("names", hubLAN4+":53", outsideAnswer).Expect(10*time.Second, "listening")
 	s.hub.Must("ip", "address", "add", "10.8.0.53/32", "dev", "lo")
-	s.inside = s.hub.startRole("answer", hubInside4+":53", insideAnswer)
+	s.inside = s.hub.startRole("names", hubInside4+":53", insideAnswer)
 	s.inside.Expect(10*time.Second, "listening")
-	s.hub.startRole("answer", "10.8.0.53:53", insideAnswer).Expect(10*time.Second, "listening")
+	s.hub.startRole("names", "10.8.0.53:53", insideAnswer).Expect(10*time.Second, "listening")
 	s.hub.Sh(`nft -f - <<-END
 		table inet leak {
 			counter leaked {}
@@ -163,7 +163,7 @@ func TestDNSBusHangs(t *testing.T) {
 	h.Unchanged(before)
 
 	h.WriteFile(configOf("wg0"), fullTunnel(t, 0, "DNS = 10.8.0.1", "DNSFailure = warn"))
-	said(t, wgctlOK(h, "up", "wg0").Stderr, "wg0 comes up without its nameservers: systemd-resolved did not answer")
+	said(t, wgctlOK(h, "up", "wg0").Stderr, "wg0: comes up without its nameservers: systemd-resolved did not answer")
 	whole(h, "wg0")
 	wgctlOK(h, "down", "wg0")
 	h.Unchanged(before)

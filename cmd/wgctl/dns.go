@@ -171,7 +171,7 @@ func stringsIn[T ~string](list []T) (out []string) {
 type dnsBackendValue config.DNSBackend
 
 func (b *dnsBackendValue) String() string { return string(*b) }
-func (b *dnsBackendValue) Type() string   { return "auto|resolved|resolvconf|file|off" }
+func (b *dnsBackendValue) Type() string   { return "WHO" }
 func (b *dnsBackendValue) Set(s string) error {
 	if !slices.Contains(config.DNSBackends, config.DNSBackend(s)) {
 		return errors.New("must be auto, resolved, resolvconf, file or off")

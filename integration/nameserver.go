@@ -17,9 +17,9 @@ const (
 	dnsQuestID = 0xc00c // a pointer to the name of the question
 )
 
-// answer is a nameserver that knows one IPv4 address for all names, and none of
+// serveNames is a nameserver that knows one IPv4 address for all names, and none of
 // any other type. It runs until it is killed.
-func answer(addr, ip string) error {
+func serveNames(addr, ip string) error {
 	conn, err := net.ListenPacket("udp", addr)
 	if err != nil {
 		return err

@@ -40,14 +40,6 @@ func (b *builder) checkMTU() {
 	}
 }
 
-// checkDNS warns of search domains that wg-quick takes no notice of.
-func (b *builder) checkDNS() {
-	if in := b.cfg.Interface; len(in.DNS) == 0 && len(in.DNSSearch) > 0 {
-		b.warnf(b.cfg.Line(InInterface, "DNS", 0), interfaceSection, "DNS",
-			"has search domains but no nameserver, and does nothing")
-	}
-}
-
 // checkPeers warns of a peer that comes twice.
 func (b *builder) checkPeers() {
 	seen := make(map[Key]int, len(b.cfg.Peers))

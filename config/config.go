@@ -55,6 +55,8 @@ type Interface struct {
 	PortForwards     []PortForward // in order, no two for the same packet
 	ClampMSS         ClampMSS
 	KillSwitch       bool
+	DNSBackend       DNSBackend // "": not set
+	DNSFailure       DNSFailure // "": not set
 }
 
 // Hooks are shell commands in order, as written but for the space around them.

@@ -104,6 +104,12 @@ func (i *Interface) formatForwarding(w *bytes.Buffer) {
 	if i.KillSwitch {
 		entry(w, "KillSwitch", onOff(true))
 	}
+	if i.DNSBackend != "" {
+		entry(w, "DNSBackend", string(i.DNSBackend))
+	}
+	if i.DNSFailure != "" {
+		entry(w, "DNSFailure", string(i.DNSFailure))
+	}
 }
 
 func onOff(on bool) string {
@@ -235,7 +241,8 @@ func (i *Interface) equal(j *Interface) bool {
 		i.HookMode == j.HookMode && i.HookTimeout == j.HookTimeout &&
 		slices.Equal(i.ExcludedIPs, j.ExcludedIPs) && same(i.Forward, j.Forward) && i.Masquerade.Auto == j.Masquerade.Auto &&
 		slices.Equal(i.Masquerade.Links, j.Masquerade.Links) && slices.Equal(i.PortForwards, j.PortForwards) &&
-		i.RouteMetric == j.RouteMetric && i.RouteAggregation == j.RouteAggregation && i.ClampMSS == j.ClampMSS && i.KillSwitch == j.KillSwitch
+		i.RouteMetric == j.RouteMetric && i.RouteAggregation == j.RouteAggregation && i.ClampMSS == j.ClampMSS && i.KillSwitch == j.KillSwitch &&
+		i.DNSBackend == j.DNSBackend && i.DNSFailure == j.DNSFailure
 }
 
 // same reports whether two optional values are equal, or both missing.

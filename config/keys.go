@@ -78,6 +78,8 @@ var keys = []key{
 	{"PortForward", interfaceSection, quickGrammar, (*builder).portForward},
 	{"ClampMSS", interfaceSection, quickGrammar, (*builder).clampMSS},
 	{"KillSwitch", interfaceSection, quickGrammar, (*builder).killSwitch},
+	{"DNSBackend", interfaceSection, quickGrammar, (*builder).dnsBackend},
+	{"DNSFailure", interfaceSection, quickGrammar, (*builder).dnsFailure},
 
 	{"Name", peerSection, quickGrammar, (*builder).name},
 	{"PublicKey", peerSection, wgGrammar, (*builder).publicKey},

@@ -43,30 +43,6 @@ func sameAddress(have []netip.Prefix, p netip.Prefix) int {
 	return -1
 }
 
-// dns keeps the lines of addresses before those of search domains; see
-// Config.Line.
-func (b *builder) dns(value string) {
-	ifc := &b.cfg.Interface
-	for _, item := range items(value) {
-		if !isDNSAddress(item) {
-			if !isSearchDomain(item) {
-				b.fail("%s is neither an address nor a search domain", shown(item))
-				continue
-			}
-			b.item()
-			ifc.DNSSearch = append(ifc.DNSSearch, item)
-			continue
-		}
-		a, err := netip.ParseAddr(item)
-		if err != nil || a.Zone() != "" && CheckName(a.Zone()) != nil {
-			b.fail("%s is not an address", shown(item))
-			continue
-		}
-		b.cfg.lines.insert(b.peer, b.key, len(ifc.DNS), b.line)
-		ifc.DNS = append(ifc.DNS, a)
-	}
-}
-
 // allowedIPs splits at commas alone: wg has taken the white space out, and an
 // empty item is an error to it.
 func (b *builder) allowedIPs(value string) {

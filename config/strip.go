@@ -13,7 +13,7 @@ import (
 var (
 	quickKeys = []string{"address", "mtu", "dns", "table", "preup", "predown", "postup", "postdown", "saveconfig"}
 	ownKeys   = map[string][]string{
-		"[interface]": {"backend", "hooks", "hooktimeout", "routemetric", "routeaggregation", "excludedips", "forward", "masquerade", "portforward", "clampmss", "killswitch"},
+		"[interface]": {"backend", "hooks", "hooktimeout", "routemetric", "routeaggregation", "excludedips", "forward", "masquerade", "portforward", "clampmss", "killswitch", "dnsbackend", "dnsfailure"},
 		"[peer]":      {"name"},
 	}
 )

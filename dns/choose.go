@@ -3,51 +3,90 @@
 package dns
 
 import (
-	"context"
+	"cmp"
 	"errors"
 	"fmt"
-	"os"
-	"os/exec"
-	"path/filepath"
-	"regexp"
+	"net/netip"
+	"slices"
 	"strings"
 )
 
-// ErrNoBackend is the error of a Resolver that has nobody to tell what tunnels
-// want.
-var ErrNoBackend = errors.New("resolvconf is not installed: install openresolv or remove DNS from the file")
-
-// Names of the backends, as a Choice has them.
+// Names of the backends. Auto and off are only asked for, none is only chosen.
 const (
+	BackendAuto       = "auto"
+	BackendResolved   = "resolved"
 	BackendResolvconf = "resolvconf"
+	BackendFile       = "file"
+	BackendOff        = "off"
 	BackendNone       = "none"
 )
 
-// A Flavour is one of the programs that are called resolvconf.
-type Flavour string
+// Backends are the names that can be asked for.
+var Backends = []string{BackendAuto, BackendResolved, BackendResolvconf, BackendFile, BackendOff}
 
-// The flavours. All are called alike; they differ in where they keep what they
-// were told.
+// Errors of a choice that finds nobody.
+var (
+	// ErrNoBackend is that of a host on which nobody can be told.
+	ErrNoBackend = errors.New("nobody here can be told of nameservers: there is no systemd-resolved and no resolvconf, and")
+	// ErrNoResolvconf is that of a host that is to have resolvconf.
+	ErrNoResolvconf = errors.New("resolvconf is not installed: install openresolv or remove DNSBackend from the file")
+)
+
+// An Owner is who makes /etc/resolv.conf, as far as the file tells.
+type Owner string
+
+// The owners.
 const (
-	OpenResolv Flavour = "openresolv"
-	Debian     Flavour = "debian"  // Debian's own, which ignores metric and exclusiveness
-	Systemd    Flavour = "systemd" // resolvectl, by a symbolic link
-	Unknown    Flavour = "unknown"
+	OwnerMissing        Owner = "missing"
+	OwnerPlain          Owner = "plain" // written by hand, or by who leaves no name
+	OwnerUs             Owner = "wgctl"
+	OwnerResolvedStub   Owner = "stub"   // of systemd-resolved
+	OwnerResolvedUplink Owner = "uplink" // systemd-resolved's list of nameservers, without itself
+	OwnerNetworkManager Owner = "networkmanager"
+	OwnerOpenResolv     Owner = "openresolv"
+	OwnerDebian         Owner = "debian"
+)
+
+// An Answer is what came of asking systemd-resolved.
+type Answer string
+
+// The answers.
+const (
+	AnswerUnasked   Answer = ""
+	AnswerYes       Answer = "yes"
+	AnswerNo        Answer = "no"
+	AnswerHangs     Answer = "hangs"     // within busTimeout there was none
+	AnswerElsewhere Answer = "elsewhere" // it runs in another network namespace, and sees other links
 )
 
 // Facts are what the choice of a backend is made from.
 type Facts struct {
-	Path   string // of resolvconf, "" if there is none
-	Target string // what Path leads to if it is a symbolic link, else ""
-	Script string // the text of resolvconf, if it is a script
+	Forced string // a name of a backend, or "" for auto
+	Last   string // who was told the last time, "" if nobody was
 
+	// Of /etc/resolv.conf.
+	Target   string   // what it leads to if it is a symbolic link, else ""
+	Text     string   // "" if there is none
+	Missing  bool     // it, or what it leads to, doesn't exist
+	Writable error    // nil if the file backend could write it
+	Hosts    []string // the services of "hosts" in /etc/nsswitch.conf
+
+	Resolved Answer
+
+	// Of the program resolvconf.
+	Path           string // of resolvconf, "" if there is none
+	Link           string // what Path leads to if it is a symbolic link, else ""
+	Script         string // the text of resolvconf, if it is a script
 	InterfaceOrder string // /etc/resolvconf/interface-order, "" if there is none
 	Config         string // /etc/resolvconf.conf, "" if there is none
 }
 
 // A Choice is the backend to use.
 type Choice struct {
-	Name    string // BackendResolvconf or BackendNone
+	Name   string // one of the names of backends
+	Splits bool   // names below some domains can go to the tunnel alone
+
+	// The rest is of resolvconf.
 	Path    string
 	Flavour Flavour
 
@@ -65,140 +104,179 @@ type Choice struct {
 	ResolvConf string
 }
 
-// Choose returns the backend to use and how it was found, as one line. The
-// error, with the name "none", says what to install; it concerns only tunnels
-// that want something.
+// Choose returns the backend to use and how it was found, as one line. It goes
+// by who answers the host's look-ups, not by what is installed: a resolver that
+// runs and that nobody asks is none. Whoever was told the last time is told
+// again, as long as that can be. Else it is
+//
+//  1. systemd-resolved, where look-ups go to it: by resolv.conf or by
+//     nsswitch.conf;
+//  2. resolvconf, unless that is systemd's by another name;
+//  3. the file itself.
 func Choose(f Facts) (Choice, string, error) {
-	if f.Path == "" {
-		return Choice{Name: BackendNone}, "dns: [resolvconf=- ret=none]", ErrNoBackend
+	t := trace{}
+	owner := f.owner()
+	t.add("rc", string(owner))
+	if f.asksResolved() {
+		if owner != OwnerResolvedStub && owner != OwnerResolvedUplink && slices.Contains(f.Hosts, "resolve") {
+			t.add("nss", "resolve")
+		}
+		t.add("resolved", cmp.Or(string(f.Resolved), "unasked"))
 	}
-	c := Choice{Name: BackendResolvconf, Path: f.Path, Flavour: f.flavour()}
-	c.Prefix = f.prefix()
-	c.Records = f.records(c.Flavour)
-	c.ResolvConf = f.resolvConf(c.Flavour)
-	trace := fmt.Sprintf("dns: [resolvconf=%s flavour=%s prefix=%q ret=%s]", c.Path, c.Flavour, c.Prefix, c.Name)
-	return c, trace, nil
+	if f.Forced != "" && f.Forced != BackendAuto {
+		t.add("forced", f.Forced)
+	}
+	if last := f; f.Last != "" && (f.Forced == "" || f.Forced == BackendAuto) {
+		last.Forced = f.Last
+		if c, err := last.choose(&trace{}); err == nil {
+			t.add("last", f.Last)
+			return c, t.line(c.Name), nil
+		}
+	}
+	c, err := f.choose(&t)
+	return c, t.line(c.Name), err
 }
 
-// flavour tells the programs apart by what is known without running them: old
-// versions of openresolv take --version for an error.
-func (f Facts) flavour() Flavour {
+func (f Facts) choose(t *trace) (Choice, error) {
+	none := Choice{Name: BackendNone}
+	switch f.Forced {
+	case BackendOff:
+		return Choice{Name: BackendOff}, nil
+	case BackendResolved:
+		return f.resolved()
+	case BackendFile:
+		if f.Writable != nil {
+			return none, f.Writable
+		}
+		return Choice{Name: BackendFile}, nil
+	case BackendResolvconf:
+		c := f.resolvconf()
+		t.resolvconf(c)
+		switch {
+		case c.Path == "":
+			return none, ErrNoResolvconf
+		case c.Flavour == Systemd:
+			return f.resolved()
+		}
+		return c, nil
+	}
+	if f.asksResolved() && f.Resolved != AnswerNo && f.Resolved != AnswerElsewhere {
+		return f.resolved()
+	}
+	c := f.resolvconf()
+	t.resolvconf(c)
 	switch {
-	case filepath.Base(f.Target) == "resolvectl", filepath.Base(f.Target) == "systemd-resolve":
-		return Systemd
-	case strings.Contains(f.Script, "openresolv"):
-		return OpenResolv
-	case strings.Contains(f.Script, "/etc/resolvconf/update.d"):
-		return Debian
+	case c.Path != "" && c.Flavour != Systemd:
+		return c, nil
+	case f.Writable != nil:
+		return none, fmt.Errorf("%w %w", ErrNoBackend, f.Writable)
 	}
-	return Unknown
+	return Choice{Name: BackendFile}, nil
 }
 
-var orderPattern = regexp.MustCompile(`(?m)^([A-Za-z0-9-]+)\*$`)
-
-// prefix is what wg-quick does in resolvconf_iface_prefix: the first pattern
-// "NAME*" of the interface order, unless resolvconf is a symbolic link, which
-// means that the file is left over from a package that is gone.
-func (f Facts) prefix() string {
-	if f.Target != "" {
-		return ""
+// resolved is the choice of systemd-resolved, if it can be spoken to.
+func (f Facts) resolved() (Choice, error) {
+	switch f.Resolved {
+	case AnswerYes:
+		return Choice{Name: BackendResolved, Splits: true}, nil
+	case AnswerHangs:
+		return Choice{Name: BackendNone}, fmt.Errorf("systemd-resolved did not answer on the system bus within %s", busTimeout)
+	case AnswerElsewhere:
+		return Choice{Name: BackendNone}, errors.New("systemd-resolved runs in another network namespace, and can't be told of this one's links")
 	}
-	if m := orderPattern.FindStringSubmatch(f.InterfaceOrder); m != nil {
-		return m[1] + "."
-	}
-	return ""
+	return Choice{Name: BackendNone}, errors.New("systemd-resolved isn't on the system bus")
 }
 
-var (
-	varDirPattern   = regexp.MustCompile(`(?m)^VARDIR=["']?(/[^\s"'$]*)`)
-	stateDirPattern = regexp.MustCompile(`(?m)^\s*state_dir=["']?(/[^\s"'$]*)`)
-)
+// asksResolved reports whether it matters if systemd-resolved answers.
+func (f Facts) asksResolved() bool {
+	switch f.Forced {
+	case BackendResolved:
+		return true
+	case BackendResolvconf:
+		return f.Path != "" && f.flavour() == Systemd
+	case "", BackendAuto:
+		o := f.owner()
+		return f.Last == BackendResolved || o == OwnerResolvedStub || o == OwnerResolvedUplink || slices.Contains(f.Hosts, "resolve")
+	}
+	return false
+}
 
-// records returns where this flavour keeps what it is told. In openresolv the
-// folder is set at build time, and state_dir of its configuration overrides it.
-func (f Facts) records(flavour Flavour) []string {
-	switch flavour {
-	case Debian:
-		return []string{"/run/resolvconf/interface"}
-	case OpenResolv:
-		dir := ""
-		for _, m := range [][]string{
-			varDirPattern.FindStringSubmatch(f.Script), stateDirPattern.FindStringSubmatch(f.Config),
-		} {
-			if m != nil {
-				dir = m[1]
-			}
+// owner says who makes resolv.conf. Where that is a tunnel of ours, it is
+// still said, and not who was before: look-ups go by our file now.
+func (f Facts) owner() Owner {
+	switch {
+	case strings.HasPrefix(f.Text, mark):
+		return OwnerUs
+	case isResolvedFile(f.Target, "stub-resolv.conf"):
+		return OwnerResolvedStub
+	case isResolvedFile(f.Target, "resolv.conf"):
+		return OwnerResolvedUplink
+	case f.Missing:
+		return OwnerMissing
+	}
+	head := f.comments()
+	switch {
+	case f.only("127.0.0.53"):
+		return OwnerResolvedStub // a copy of the stub's file
+	case strings.Contains(head, "systemd-resolved") && f.names("127.0.0.53"):
+		return OwnerResolvedStub
+	case strings.Contains(head, "systemd-resolved(8)"):
+		return OwnerResolvedUplink
+	case strings.Contains(head, "NetworkManager"):
+		return OwnerNetworkManager
+	case strings.Contains(head, "Generated by resolvconf"), strings.Contains(head, "openresolv"):
+		return OwnerOpenResolv
+	case strings.Contains(head, "generated by resolvconf(8)"):
+		return OwnerDebian
+	}
+	return OwnerPlain
+}
+
+// isResolvedFile reports whether a path is one of systemd-resolved's own files:
+// where they are now, where they were (/run/systemd/resolve since v216), or
+// that of /usr, which never changes.
+func isResolvedFile(path, name string) bool {
+	return path == "/run/systemd/resolve/"+name || path == "/var/run/systemd/resolve/"+name ||
+		name == "stub-resolv.conf" && (path == "/usr/lib/systemd/resolv.conf" || path == "/lib/systemd/resolv.conf")
+}
+
+// comments returns the comments at the head of resolv.conf.
+func (f Facts) comments() string {
+	var b strings.Builder
+	for line := range strings.Lines(f.Text) {
+		if line = strings.TrimSpace(line); line != "" && !strings.HasPrefix(line, "#") && !strings.HasPrefix(line, ";") {
+			break
 		}
-		if dir == "" {
-			return nil
-		}
-		// Since 3.14 there are keys; before that, interfaces.
-		return []string{filepath.Join(dir, "keys"), filepath.Join(dir, "interfaces")}
+		b.WriteString(line + "\n")
 	}
-	return nil
+	return b.String()
 }
 
-var (
-	resolvConfPattern = regexp.MustCompile(`(?m)^\s*resolv_conf=["']?(/[^\s"'$]*)`)
-	switchedOff       = regexp.MustCompile(`(?mi)^\s*(?:libc|resolvconf)=["']?(?:no|false|off|0)\b`)
-)
-
-// resolvConf returns the file that openresolv's libc script writes, unless the
-// configuration switches that script, or all of them, off.
-func (f Facts) resolvConf(flavour Flavour) string {
-	if flavour != OpenResolv || switchedOff.MatchString(f.Config) {
-		return ""
-	}
-	if m := resolvConfPattern.FindStringSubmatch(f.Config); m != nil {
-		return m[1]
-	}
-	return "/etc/resolv.conf"
+// only reports whether one address is the only nameserver.
+func (f Facts) only(address string) bool {
+	s := parse("", f.Text)
+	return len(s.Servers) == 1 && s.Servers[0].String() == address
 }
 
-// Detect gathers the facts of this host. It runs nothing and changes nothing.
-func Detect(context.Context) Facts {
-	var f Facts
-	f.Path = lookPath("resolvconf")
-	if f.Path == "" {
-		return f
-	}
-	if info, err := os.Lstat(f.Path); err == nil && info.Mode()&os.ModeSymlink != 0 {
-		f.Target = f.Path // a link that leads nowhere is one all the same
-		if target, err := filepath.EvalSymlinks(f.Path); err == nil {
-			f.Target = target
-		}
-	}
-	f.Script = scriptText(f.Path)
-	f.InterfaceOrder = readText("/etc/resolvconf/interface-order")
-	f.Config = readText("/etc/resolvconf.conf")
-	return f
+func (f Facts) names(address string) bool {
+	return slices.Contains(parse("", f.Text).Servers, netip.MustParseAddr(address))
 }
 
-// lookPath is exec.LookPath that also finds what the PATH of cron or of an
-// unprivileged shell doesn't name.
-func lookPath(name string) string {
-	for _, p := range []string{name, "/usr/sbin/" + name, "/sbin/" + name} {
-		if found, err := exec.LookPath(p); err == nil {
-			return found
-		}
+// A trace is how a choice was made.
+type trace []string
+
+func (t *trace) add(key, value string) { *t = append(*t, key+"="+value) }
+
+func (t *trace) resolvconf(c Choice) {
+	if c.Path == "" {
+		t.add("resolvconf", "-")
+		return
 	}
-	return ""
+	t.add("resolvconf", c.Path)
+	t.add("flavour", string(c.Flavour))
+	t.add("prefix", fmt.Sprintf("%q", c.Prefix))
 }
 
-// scriptText returns the text of a script, or "" for any other program.
-func scriptText(path string) string {
-	if text := readText(path); strings.HasPrefix(text, "#!") {
-		return text
-	}
-	return ""
-}
-
-// readText returns what a file holds, or "" if it can't be read: each file that
-// is asked for here may be missing.
-func readText(path string) string {
-	text, err := os.ReadFile(path)
-	if err != nil {
-		return ""
-	}
-	return string(text)
+func (t *trace) line(name string) string {
+	return "dns: [" + strings.Join(append(*t, "ret="+name), " ") + "]"
 }

@@ -3,36 +3,134 @@
 // Package dns is what a tunnel wants of the host's resolver: Settings as data,
 // the backends that apply them, and the choice of one with its trace.
 //
-// It is not a resolver: it looks up no name.
+// It is not a resolver: it looks up no name itself.
 package dns
 
-import "net/netip"
+import (
+	"fmt"
+	"net/netip"
+	"regexp"
+	"slices"
+	"strings"
+	"unicode"
 
-// Settings are the nameservers and search domains of one tunnel. The zero
-// value of both lists means that the tunnel wants nothing.
+	"golang.org/x/sys/unix"
+)
+
+// Settings are the nameservers and domains of one tunnel. The zero value of all
+// lists means that the tunnel wants nothing.
+//
+// With servers and without routing domains the settings are exclusive: all
+// look-ups are the tunnel's. With routing domains only names below those and
+// the search domains are.
 type Settings struct {
 	Interface string       `json:"interface"`
 	Servers   []netip.Addr `json:"servers,omitempty"`
 	Search    []string     `json:"search,omitempty"`
+	Routing   []string     `json:"routing,omitempty"` // without the tilde
+
+	// Backend is one of the names of backends: who is to be told, or who
+	// was; "" or "auto" leaves that to Choose.
+	Backend string `json:"backend,omitempty"`
+	// Previous is what /etc/resolv.conf held before the first tunnel that
+	// wrote it. The file beside it is what counts; this is for its loss.
+	Previous string `json:"previous,omitempty"`
+	// Last is who was told the last time, "" if nobody was.
+	Last string `json:"-"`
+	// Lax hands routing domains on to who can't route by them, as wg-quick
+	// does.
+	Lax bool `json:"-"`
+	// Stale says that of what was applied only traces are left.
+	Stale bool `json:"-"`
 }
 
-// Empty reports whether nothing is wanted.
-func (s Settings) Empty() bool { return len(s.Servers) == 0 && len(s.Search) == 0 }
+// Empty reports whether nothing is wanted, or nothing stands.
+func (s Settings) Empty() bool {
+	return len(s.Servers) == 0 && len(s.Search) == 0 && len(s.Routing) == 0 && !s.Stale
+}
 
-// Equal reports whether two settings ask for the same, in the same order.
+// Exclusive reports whether all look-ups are the tunnel's.
+func (s Settings) Exclusive() bool { return len(s.Servers) > 0 && len(s.Routing) == 0 }
+
+// Equal reports whether two settings ask the same of the same, in the same
+// order. What was there before doesn't count.
 func (s Settings) Equal(t Settings) bool {
-	if s.Interface != t.Interface || len(s.Servers) != len(t.Servers) || len(s.Search) != len(t.Search) {
-		return false
+	return s.Interface == t.Interface && s.Backend == t.Backend && s.Stale == t.Stale &&
+		slices.Equal(s.Servers, t.Servers) && slices.Equal(s.Search, t.Search) && slices.Equal(s.Routing, t.Routing)
+}
+
+// Domains are the search domains, and the routing domains with a tilde, as they
+// are written in a file.
+func (s Settings) Domains() []string {
+	out := slices.Clone(s.Search)
+	for _, d := range s.Routing {
+		out = append(out, "~"+d)
 	}
-	for i := range s.Servers {
-		if s.Servers[i] != t.Servers[i] {
-			return false
+	return out
+}
+
+// text returns the settings in the words of resolv.conf(5), as wg-quick pipes
+// them to resolvconf.
+func (s Settings) text() string {
+	var b strings.Builder
+	for _, a := range s.Servers {
+		fmt.Fprintf(&b, "nameserver %s\n", a)
+	}
+	if d := s.Domains(); len(d) > 0 {
+		fmt.Fprintf(&b, "search %s\n", strings.Join(d, " "))
+	}
+	return b.String()
+}
+
+// parse reads the words of resolv.conf(5) that text writes; others are left
+// out.
+func parse(ifname, text string) Settings {
+	s := Settings{Interface: ifname}
+	for line := range strings.Lines(text) {
+		words := strings.Fields(line)
+		switch {
+		case len(words) < 2:
+		case words[0] == "nameserver":
+			if a, err := netip.ParseAddr(words[1]); err == nil {
+				s.Servers = append(s.Servers, a)
+			}
+		case words[0] == "search":
+			for _, d := range words[1:] {
+				if domain, ok := strings.CutPrefix(d, "~"); ok {
+					s.Routing = append(s.Routing, domain)
+				} else {
+					s.Search = append(s.Search, d)
+				}
+			}
 		}
 	}
-	for i := range s.Search {
-		if s.Search[i] != t.Search[i] {
-			return false
+	return s
+}
+
+var ifnamePattern = regexp.MustCompile(`^[a-zA-Z0-9_=+.-]{1,15}$`)
+
+// validate refuses what a backend would misread. resolvconf is made of shell
+// scripts that evaluate what they are given, so a domain must hold nothing that
+// means something to a shell.
+func (s Settings) validate() error {
+	if !ifnamePattern.MatchString(s.Interface) {
+		return fmt.Errorf("reading resolver settings: interface name %q: %w", s.Interface, unix.EINVAL)
+	}
+	for _, a := range s.Servers {
+		if !a.IsValid() {
+			return fmt.Errorf("reading resolver settings of %s: an empty nameserver: %w", s.Interface, unix.EINVAL)
 		}
 	}
-	return true
+	for _, d := range slices.Concat(s.Search, s.Routing) {
+		if d == "" || strings.HasPrefix(d, "-") || strings.ContainsFunc(d, notInDomain) {
+			return fmt.Errorf("reading resolver settings of %s: search domain %q: %w", s.Interface, d, unix.EINVAL)
+		}
+	}
+	return nil
+}
+
+// notInDomain reports whether no name of the DNS that people use has that
+// character. The tilde is for wg-quick, which hands on what it doesn't know.
+func notInDomain(c rune) bool {
+	return !unicode.IsLetter(c) && !unicode.IsDigit(c) && !strings.ContainsRune("-._~", c)
 }

@@ -18,18 +18,19 @@ import (
 // the two states that it may be found in between runs.
 type rig struct {
 	*Host
-	down, up string // shapes
+	lines    []string // more for the file
+	down, up string   // shapes
 	upTakes  time.Duration
 }
 
 // newRig makes a rig, in which all programs have made the folders they keep.
-func newRig(t testing.TB) *rig {
+func newRig(t testing.TB, lines ...string) *rig {
 	t.Helper()
 	Need(t, "resolvconf", "bash", "nft", "wg")
-	r := &rig{Host: newTunnelHost(t, "h")}
-	r.WriteFile(configOf("wg0"), fullTunnel(t, 0, "ListenPort = 51820", "DNS = 10.8.0.53, fd08::53, corp.example",
+	r := &rig{Host: newTunnelHost(t, "h"), lines: lines}
+	r.WriteFile(configOf("wg0"), fullTunnel(t, 0, append(lines, "ListenPort = 51820", "DNS = 10.8.0.53, fd08::53, corp.example",
 		"PreUp = ip link show %i >/dev/null", "PostUp = ip rule show >/dev/null",
-		"PreDown = ip link show >/dev/null", "PostDown = ip rule show >/dev/null"))
+		"PreDown = ip link show >/dev/null", "PostDown = ip rule show >/dev/null")...))
 	wgctlOK(r.Host, "up", "wg0")
 	wgctlOK(r.Host, "down", "wg0")
 	WaitFor(t, 5*time.Second, "the process of the device to end", func() bool { return len(r.Processes()) == 0 })
@@ -94,7 +95,7 @@ func (r *rig) reset() *rig {
 	r.t.Helper()
 	r.Wgctl("down", "wg0")
 	if r.comesTo(r.down) != "" {
-		return newRig(r.t)
+		return newRig(r.t, r.lines...)
 	}
 	return r
 }
@@ -262,14 +263,25 @@ func killRounds() int { return rounds(50, 4) }
 // An up that is killed at any moment leaves a state from which a down alone
 // leads to the host as it was, and an up alone to the whole tunnel. Likewise a
 // down.
-func TestUpKilled(t *testing.T)   { killed(t, "up") }
-func TestDownKilled(t *testing.T) { killed(t, "down") }
+func TestUpKilled(t *testing.T)   { killed(t, "up", killRounds()) }
+func TestDownKilled(t *testing.T) { killed(t, "down", killRounds()) }
 
-func killed(t *testing.T, verb string) {
+// Likewise where resolv.conf is written by wgctl itself.
+func TestUpKilledWithFile(t *testing.T) {
+	Only(t, Userspace)
+	killed(t, "up", 16, "DNSBackend = file")
+}
+
+func TestDownKilledWithFile(t *testing.T) {
+	Only(t, Userspace)
+	killed(t, "down", 16, "DNSBackend = file")
+}
+
+func killed(t *testing.T, verb string, rounds int, lines ...string) {
 	t.Parallel()
-	r := newRig(t)
+	r := newRig(t, lines...)
 	codes := map[string]int{}
-	for n := range killRounds() {
+	for n := range rounds {
 		if verb == "down" {
 			wgctlOK(r.Host, "up", "wg0")
 		}

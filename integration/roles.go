@@ -17,6 +17,8 @@ const roleEnv = "WGCTL_TEST_ROLE"
 var roles = map[string]func(args []string) error{
 	"hold":      func(args []string) error { return hold(args[0]) },
 	"tcp-sink":  func(args []string) error { return tcpSink(args[0]) },
+	"names":     func(args []string) error { return serveNames(args[0], args[1]) },
+	"mute":      func(args []string) error { return mute(args[0]) },
 	"tcp-send":  func(args []string) error { return tcpSend(args[0], args[1]) },
 	"udp-count": func(args []string) error { return udpCount(args[0]) },
 	"udp-send":  func(args []string) error { return udpSend(args[0], args[1], args[2], append(args, "")[3]) },

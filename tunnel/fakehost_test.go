@@ -191,7 +191,10 @@ func (f fakeResolver) Apply(_ context.Context, s dns.Settings) error {
 	return nil
 }
 
-func (f fakeResolver) Choose(context.Context, dns.Settings) (string, error) { return "", nil }
+func (f fakeResolver) Choose(_ context.Context, s dns.Settings) (dns.Settings, string, error) {
+	s.Backend = ""
+	return s, "", nil
+}
 
 type fakeUserspace struct{ *fakeHost }
 

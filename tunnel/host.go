@@ -54,9 +54,9 @@ type Resolver interface {
 	// Apply replaces what stands for s.Interface by s; empty settings take
 	// it away.
 	Apply(ctx context.Context, s dns.Settings) error
-	// Choose says, with its trace, which backend s will go to; an error if
-	// none can take it.
-	Choose(ctx context.Context, s dns.Settings) (trace string, err error)
+	// Choose returns s with the backend that it will go to, and the trace of
+	// that choice; an error if none can take it.
+	Choose(ctx context.Context, s dns.Settings) (chosen dns.Settings, trace string, err error)
 }
 
 // Userspace starts embedded devices.

@@ -98,7 +98,7 @@ func (p *planner) up() {
 func (p *planner) down() {
 	hooks := p.last.Hooks.only(p.last.OnDown())
 	p.hooks(hooks, "PreDown", hooks.PreDown)
-	p.dns(dns.Settings{Interface: p.name})
+	p.dns(dns.Settings{Interface: p.name, Previous: p.last.DNS.Previous})
 	p.passages(firewall.Passage{})
 	p.goneRules(nil)
 	userspace := p.last.Backend == netlinkx.BackendUserspace
@@ -132,7 +132,8 @@ func (p *planner) firewall(next firewall.Ruleset) {
 func (p *planner) dns(next dns.Settings) {
 	if !next.Equal(p.have.DNS) && !(next.Empty() && p.have.DNS.Empty()) {
 		prev := p.have.DNS
-		prev.Interface = p.name
+		prev.Interface, prev.Stale = p.name, false
+		prev.Previous = next.Previous
 		p.add(dnsSet{next: next, prev: prev})
 	}
 }

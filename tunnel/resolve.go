@@ -10,13 +10,13 @@ import (
 	"os"
 
 	"github.com/wgctl/wgctl/config"
-	"github.com/wgctl/wgctl/dns"
 	"github.com/wgctl/wgctl/netlinkx"
 )
 
 // Options change what a file says.
 type Options struct {
-	Backend config.Backend // "": as the file says
+	Backend    config.Backend    // "": as the file says
+	DNSBackend config.DNSBackend // "": as the file says
 	// Quick leaves out what wg-quick doesn't do: rules for a tunnel without a
 	// default route, and to take hooks for anything but shell.
 	Quick bool
@@ -31,7 +31,7 @@ func Resolve(ctx context.Context, h *Host, cfg *config.Config, endpoints []netip
 	s := &Spec{
 		Name:      have.Name,
 		Addresses: cfg.Interface.Addresses,
-		DNS:       resolverSettings(cfg, have.Name),
+		DNS:       resolverSettings(cfg, have.Name, o),
 		Hooks:     HooksOf(cfg, have.Name),
 	}
 	r := resolver{h: h, cfg: cfg, have: have, last: have.Last(), spec: s, options: o}
@@ -53,17 +53,6 @@ func Resolve(ctx context.Context, h *Host, cfg *config.Config, endpoints []netip
 		}
 	}
 	return s, nil
-}
-
-// resolverSettings leaves search domains without a nameserver out, as
-// wg-quick's set_dns does: settings are exclusive, so that they alone would
-// leave the host without any.
-func resolverSettings(cfg *config.Config, name string) dns.Settings {
-	s := dns.Settings{Interface: name}
-	if len(cfg.Interface.DNS) > 0 {
-		s.Servers, s.Search = cfg.Interface.DNS, cfg.Interface.DNSSearch
-	}
-	return s
 }
 
 type resolver struct {
@@ -156,14 +145,5 @@ func (r *resolver) device(ctx context.Context, endpoints []netip.AddrPort) error
 	}
 	d.FwMark = in.FwMark
 	d.Peers = peersOf(r.cfg.Peers, endpoints)
-	return nil
-}
-
-func (r *resolver) dns(ctx context.Context) error {
-	trace, err := r.h.DNS.Choose(ctx, r.spec.DNS)
-	if err != nil {
-		return r.cfg.Errorf(config.InInterface, "DNS", 0, "%v", err)
-	}
-	r.trace(trace)
 	return nil
 }

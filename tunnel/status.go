@@ -75,7 +75,7 @@ func Tunnels(ctx context.Context, h *Host) ([]string, error) {
 
 // Status sums up what was observed.
 func (s *State) Status() Status {
-	out := Status{Name: s.Name, State: s.condition(), Addresses: s.Addresses, DNS: s.DNS.Servers, Search: s.DNS.Search, Peers: []PeerStatus{}, Drift: []Drift{}, Foreign: []string{}}
+	out := Status{Name: s.Name, State: s.condition(), Addresses: s.Addresses, DNS: s.DNS.Servers, Search: s.DNS.Domains(), Peers: []PeerStatus{}, Drift: []Drift{}, Foreign: []string{}}
 	if out.Addresses == nil {
 		out.Addresses = []netip.Prefix{}
 	}

@@ -275,11 +275,7 @@ func (s firewallSet) String() string {
 func (s dnsSet) Do(ctx context.Context, h *Host) error { return h.DNS.Apply(ctx, s.next) }
 func (s dnsSet) Undo() Step                            { return dnsSet{next: s.prev, prev: s.next} }
 func (s dnsSet) String() string {
-	if s.next.Empty() {
-		return "resolvconf -d " + s.next.Interface + " -f"
-	}
-	return fmt.Sprintf("resolvconf -a %s -m 0 -x (%s, %s)", s.next.Interface,
-		count(len(s.next.Servers), "nameserver"), count(len(s.next.Search), "search domain"))
+	return dnsText(s.next, s.prev)
 }
 
 func (s hookRun) Do(ctx context.Context, h *Host) error {

@@ -27,7 +27,7 @@ func newHost(ctx context.Context, ui *ui) (*tunnel.Host, error) {
 	if err != nil {
 		return nil, err
 	}
-	resolver, _, err := dns.Open(ctx)
+	resolver, err := dns.Open(ctx)
 	if err != nil {
 		return nil, err
 	}

@@ -40,6 +40,7 @@ one that is, as for apply.`,
 	}
 	p.flags(cmd)
 	backendFlag(cmd, &p.opts)
+	dnsBackendFlag(cmd, &p.opts)
 	cmd.AddCommand(newPlanOf(ui, "up", planUp), newPlanOf(ui, "reload", planReload), newPlanOf(ui, "down", planDown))
 	return cmd
 }
@@ -60,6 +61,7 @@ func newPlanOf(ui *ui, verb string, make planner) *cobra.Command {
 	p.flags(cmd)
 	if verb == "up" {
 		backendFlag(cmd, &p.opts)
+		dnsBackendFlag(cmd, &p.opts)
 	}
 	return cmd
 }

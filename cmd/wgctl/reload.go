@@ -48,6 +48,7 @@ like: it is up for a tunnel that isn't up, and reload for one that is.`,
 	words := allFlag(cmd, "all files of /etc/wireguard", allFiles)
 	yesFlag(cmd, &r.yes)
 	backendFlag(cmd, &r.opts)
+	dnsBackendFlag(cmd, &r.opts)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		return r.each(cmd, ui, args, words)
 	}
@@ -107,11 +108,10 @@ func (r reloading) reload(ctx context.Context, ui *ui, arg string) error {
 		sayBackend(ui, want, in.cfg, r.opts)
 	}
 	sayNotes(ui, want)
-	steps := tunnel.Plan(want, session.Have)
-	if len(steps) == 0 && ui.board == nil {
+	if len(tunnel.Plan(want, session.Have)) == 0 && ui.board == nil {
 		_, _ = fmt.Fprintf(ui.err, "%s: nothing to change\n", in.name)
 	}
-	return session.Apply(ctx, in.record(want), steps)
+	return in.apply(ctx, ui, session, want, r.opts)
 }
 
 // ready returns nil if the tunnel can be made what the file says.

@@ -36,6 +36,7 @@ that aren't up.`,
 	}
 	words := allFlag(cmd, "all files of "+config.Dir, allFiles)
 	backendFlag(cmd, &b.opts)
+	dnsBackendFlag(cmd, &b.opts)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		if err := needRoot("up"); err != nil {
 			return err
@@ -86,7 +87,7 @@ func up(ctx context.Context, ui *ui, arg string, opts tunnel.Options) error {
 	}
 	sayBackend(ui, want, in.cfg, opts)
 	sayNotes(ui, want)
-	return session.Apply(ctx, in.record(want), tunnel.Plan(want, session.Have))
+	return in.apply(ctx, ui, session, want, opts)
 }
 
 // clearHint says what to do about what is in the way.

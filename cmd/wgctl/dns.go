@@ -1,0 +1,199 @@
+// SPDX-License-Identifier: MIT
+
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"slices"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"github.com/spf13/cobra"
+	"github.com/wgctl/wgctl/config"
+	"github.com/wgctl/wgctl/dns"
+	"github.com/wgctl/wgctl/tunnel"
+)
+
+func newDNS(ui *ui) *cobra.Command {
+	var query string
+	var asJSON bool
+	cmd := &cobra.Command{
+		Use:   "dns",
+		Short: "Show who answers look-ups on this host, and who would be told of DNS",
+		Long: `Show who makes /etc/resolv.conf, the nameservers and domains of each link, and
+whom a tunnel's nameservers would go to and why. --query looks a name up as the
+host does, and says who answered.`,
+		Example: `  wgctl dns
+  wgctl dns --query host.corp.example
+  wgctl dns --json`,
+		Args: exactly(0, "no words"),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return showDNS(cmd.Context(), ui, query, asJSON)
+		},
+	}
+	cmd.Flags().StringVar(&query, "query", "", "look this name up")
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
+	return cmd
+}
+
+// A dnsView is what is printed.
+type dnsView struct {
+	dns.View
+	Query *dnsQuery `json:"query,omitempty"`
+}
+
+// A dnsQuery is a name that was looked up.
+type dnsQuery struct {
+	Name string `json:"name"`
+	dns.Found
+	Error string `json:"error,omitempty"`
+}
+
+func showDNS(ctx context.Context, ui *ui, query string, asJSON bool) error {
+	r, err := dns.Open(ctx)
+	if err != nil {
+		return err
+	}
+	view, err := r.View(ctx)
+	if err != nil {
+		return err
+	}
+	out := dnsView{View: view}
+	var failed error
+	if query != "" {
+		out.Query = &dnsQuery{Name: query}
+		if out.Query.Found, failed = lookUp(ctx, r, view, query); failed != nil {
+			out.Query.Error = failed.Error()
+		}
+	}
+	if asJSON {
+		return errors.Join(ui.json(out), failed)
+	}
+	return errors.Join(out.print(ui), failed)
+}
+
+// queryTimeout bounds a test query.
+const queryTimeout = 10 * time.Second
+
+// lookUp looks a name up as the host does, and notes who was asked last.
+func lookUp(ctx context.Context, r *dns.Resolver, view dns.View, name string) (dns.Found, error) {
+	ctx, cancel := context.WithTimeout(ctx, queryTimeout)
+	defer cancel()
+	if view.Chosen == dns.BackendResolved {
+		return r.AskResolved(ctx, name)
+	}
+	found := dns.Found{Addresses: []netip.Addr{}}
+	asked := make(chan string, 64) // two families may be asked for at once
+	resolver := &net.Resolver{PreferGo: true, Dial: func(ctx context.Context, network, address string) (net.Conn, error) {
+		select {
+		case asked <- address:
+		default:
+		}
+		return (&net.Dialer{}).DialContext(ctx, network, address)
+	}}
+	addrs, err := resolver.LookupNetIP(ctx, "ip", name)
+	for len(asked) > 0 {
+		found.Server = <-asked
+	}
+	if err != nil {
+		return found, fmt.Errorf("looking up %s: %w", name, err)
+	}
+	for _, a := range addrs {
+		found.Addresses = append(found.Addresses, a.Unmap())
+	}
+	return found, nil
+}
+
+func (v dnsView) print(ui *ui) error {
+	w := tabwriter.NewWriter(ui.out, 0, 0, 2, ' ', 0)
+	row := func(label, format string, args ...any) {
+		_, _ = fmt.Fprintf(w, label+"\t"+format+"\n", args...)
+	}
+	owner := string(v.Owner)
+	if v.Target != "" {
+		owner += " (" + v.Target + ")"
+	}
+	row("resolv.conf:", "%s", owner)
+	row("  asks:", "%s", answererText(v.File))
+	for _, l := range v.Links {
+		text := answererText(l.Answerer)
+		if l.DefaultRoute {
+			text += " (all other names)"
+		}
+		row(l.Name+":", "%s", text)
+	}
+	if v.Error == "" {
+		row("tunnels tell:", "%s", v.Chosen)
+	} else {
+		row("tunnels tell:", "nobody: %s", v.Error)
+	}
+	row("choice:", "%s", v.Trace)
+	if q := v.Query; q != nil && q.Error == "" {
+		by := q.Link
+		if by == "" {
+			by = q.Server
+		}
+		if by != "" {
+			by = " (by " + by + ")"
+		}
+		row(q.Name+":", "%s%s", strings.Join(stringsOf(q.Addresses), ", "), by)
+	}
+	return w.Flush()
+}
+
+func answererText(a dns.Answerer) string {
+	words := append(stringsOf(a.Servers), a.Domains...)
+	if len(words) == 0 {
+		return "(nobody)"
+	}
+	return strings.Join(words, ", ")
+}
+
+// dnsBackendFlag adds --dns-backend.
+func dnsBackendFlag(cmd *cobra.Command, opts *tunnel.Options) {
+	cmd.Flags().Var((*dnsBackendValue)(&opts.DNSBackend), "dns-backend", "who is told of DNS: auto, resolved, resolvconf, file or off")
+	words := stringsIn(config.DNSBackends)
+	_ = cmd.RegisterFlagCompletionFunc("dns-backend", cobra.FixedCompletions(words, cobra.ShellCompDirectiveNoFileComp))
+}
+
+func stringsIn[T ~string](list []T) (out []string) {
+	for _, x := range list {
+		out = append(out, string(x))
+	}
+	return out
+}
+
+type dnsBackendValue config.DNSBackend
+
+func (b *dnsBackendValue) String() string { return string(*b) }
+func (b *dnsBackendValue) Type() string   { return "WHO" }
+func (b *dnsBackendValue) Set(s string) error {
+	if !slices.Contains(config.DNSBackends, config.DNSBackend(s)) {
+		return errors.New("must be auto, resolved, resolvconf, file or off")
+	}
+	*b = dnsBackendValue(s)
+	return nil
+}
+
+// apply makes the host what is wanted. If the resolver alone is in the way, and
+// the file says that it may be, the tunnel comes up without nameservers.
+func (in *input) apply(ctx context.Context, ui *ui, s *tunnel.Session, want *tunnel.Spec, opts tunnel.Options) error {
+	err := s.Apply(ctx, in.record(want), tunnel.Plan(want, s.Have))
+	if in.cfg.Interface.DNSFailure != config.DNSWarn || ctx.Err() != nil || !tunnel.FailedDNS(err) {
+		return err
+	}
+	ui.note("%s: %s: %v", in.name, tunnel.WithoutDNS, err)
+	if err := s.Look(ctx); err != nil {
+		return err
+	}
+	opts.DNSBackend = config.DNSOff
+	if want, err = s.Resolve(ctx, in.cfg, in.endpoints, opts); err != nil {
+		return err
+	}
+	return s.Apply(ctx, in.record(want), tunnel.Plan(want, s.Have))
+}

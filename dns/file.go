@@ -1,0 +1,199 @@
+// SPDX-License-Identifier: MIT
+
+package dns
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// file is /etc/resolv.conf where nobody else makes it.
+//
+// What was there before is kept beside it: where that can be, the very file, or
+// the symbolic link, by a second name. To put it back is then one rename, after
+// which nothing is left, and owner, mode and target are what they were. Where
+// the file is a mount point, as in a container, or can't have a second name, a
+// copy is kept and the file is written in place.
+//
+// The copy's name ends in that of a tunnel that wrote the file, so that the
+// tunnel's end finds what a killed run left, whoever wrote resolv.conf since.
+type file struct{ path string }
+
+// ready returns the errno of a file that can't be written.
+func (f *file) ready(Settings) error {
+	dir := unix.Access(filepath.Dir(f.path), unix.W_OK)
+	info, err := os.Lstat(f.path)
+	if err == nil && (dir != nil || info.Mode()&os.ModeSymlink == 0) {
+		err = unix.Access(f.path, unix.W_OK)
+	} else {
+		err = dir
+	}
+	switch err {
+	case unix.EROFS, unix.EPERM, unix.ENOENT: // read-only mount, immutable file, no such folder
+		return fmt.Errorf("writing %s: %w", f.path, err)
+	}
+	return nil
+}
+
+func (f *file) installed(_ context.Context, ifname string) (Settings, error) {
+	text, err := readIfThere(f.path)
+	if err != nil {
+		return Settings{}, err
+	}
+	s := Settings{Interface: ifname}
+	if isOurs(text) {
+		if s, ok := parseFile(text).find(ifname); ok {
+			return s, nil
+		}
+	} else {
+		for _, k := range f.kept() {
+			s.Stale = s.Stale || k.tunnel == ifname
+		}
+	}
+	if _, err := os.Lstat(f.temporary(ifname)); err == nil {
+		s.Stale = true
+	}
+	if s.Stale {
+		s.Backend = BackendFile
+	}
+	return s, nil
+}
+
+// previous returns what the file held before the first tunnel, for the record:
+// nothing if it is no such file as people have.
+func (f *file) previous() (string, error) {
+	text, err := readIfThere(f.path)
+	if err == nil && isOurs(text) {
+		text = f.before()
+	}
+	const most = 64 << 10
+	if len(text) > most {
+		text = ""
+	}
+	return text, err
+}
+
+// before returns the text of what is kept.
+func (f *file) before() string {
+	for _, k := range f.kept() {
+		return readText(k.path)
+	}
+	return ""
+}
+
+func (f *file) add(_ context.Context, s Settings) error {
+	unlock, err := f.lock()
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	text, err := readIfThere(f.path)
+	if err != nil {
+		return err
+	}
+	now := parseFile(text)
+	if !isOurs(text) {
+		if err := f.clear(text); err != nil {
+			return err
+		}
+		if now.absent, err = f.keep(s.Interface); err != nil {
+			return err
+		}
+	}
+	now.set(s)
+	err = f.write(s.Interface, now.render(f.before()))
+	if err != nil && !isOurs(text) {
+		return errors.Join(err, f.clear(text))
+	}
+	return err
+}
+
+func (f *file) remove(_ context.Context, s Settings) error {
+	unlock, err := f.lock()
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	if _, err := os.Lstat(f.temporary(s.Interface)); err == nil {
+		if err := os.Remove(f.temporary(s.Interface)); err != nil {
+			return err
+		}
+	}
+	text, err := readIfThere(f.path)
+	if err != nil {
+		return err
+	}
+	if !isOurs(text) {
+		return f.clear(text) // what somebody else wrote meanwhile stays
+	}
+	now := parseFile(text)
+	now.drop(s.Interface)
+	if len(now.tunnels) == 0 {
+		return f.restore(now.absent, s)
+	}
+	if err := f.handOver(now.tunnels[0].Interface); err != nil {
+		return err
+	}
+	return f.write(s.Interface, now.render(f.before()))
+}
+
+// restore puts back what was there before the first tunnel.
+func (f *file) restore(absent bool, s Settings) error {
+	kept := f.kept()
+	switch {
+	case absent:
+		return gone(os.Remove(f.path))
+	case len(kept) == 0 && s.Previous != "":
+		return f.write(s.Interface, s.Previous)
+	case len(kept) == 0:
+		err := f.write(s.Interface, "# wgctl: the file with what was here before is gone.\n")
+		return errors.Join(errors.New("what "+f.path+" held before is gone: write it anew"), err)
+	case !kept[0].copied:
+		if err := os.Rename(kept[0].path, f.path); err != nil {
+			return err
+		}
+		return syncDir(filepath.Dir(f.path))
+	}
+	text, err := os.ReadFile(kept[0].path)
+	if err != nil {
+		return err
+	}
+	if err := writeInPlace(f.path, string(text)); err != nil {
+		return err
+	}
+	return os.Remove(kept[0].path)
+}
+
+// clear takes away what a killed run kept of a file that isn't ours, whose text
+// is given. A file that was being put back in place may have a tail of line
+// breaks.
+func (f *file) clear(text string) error {
+	for _, k := range f.kept() {
+		if k.copied {
+			if old := readText(k.path); old != text && strings.TrimRight(old, "\n") == strings.TrimRight(text, "\n") {
+				if err := writeInPlace(f.path, old); err != nil {
+					return err
+				}
+			}
+		}
+		if err := gone(os.Remove(k.path)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// gone takes no notice of a file that isn't there.
+func gone(err error) error {
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	return err
+}

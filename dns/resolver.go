@@ -1,0 +1,210 @@
+// SPDX-License-Identifier: MIT
+
+package dns
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+)
+
+// undoTimeout bounds the way back after an error, which takes no notice of a
+// context that has ended.
+const undoTimeout = 2 * commandTimeout
+
+// A backend tells one kind of resolver what a tunnel wants.
+type backend interface {
+	// ready returns nil if s could be applied, else why not.
+	ready(s Settings) error
+	// installed returns what stands for the interface, Backend included.
+	installed(ctx context.Context, ifname string) (Settings, error)
+	// add replaces what stands for s.Interface.
+	add(ctx context.Context, s Settings) error
+	// remove takes away what stands for s.Interface; Previous may be of use.
+	remove(ctx context.Context, s Settings) error
+}
+
+// A Resolver tells the host's resolver what tunnels want.
+type Resolver struct {
+	facts Facts
+	path  string // of resolv.conf
+	bus   string // socket of the system bus
+}
+
+// Paths of a host.
+const (
+	resolvConfPath = "/etc/resolv.conf"
+	busPath        = "/run/dbus/system_bus_socket"
+)
+
+// Open returns the resolver of this host. It reads files, and asks nobody. The
+// error is the context's.
+func Open(ctx context.Context) (*Resolver, error) {
+	return New(Detect(ctx)), ctx.Err()
+}
+
+// New returns the resolver of a host of these facts.
+func New(f Facts) *Resolver {
+	return &Resolver{facts: f, path: resolvConfPath, bus: busPath}
+}
+
+// backends are those that something may stand at, the one that is cheapest to
+// look at first.
+func (r *Resolver) backends() []backend {
+	all := []backend{&file{path: r.path}, &resolved{bus: r.bus}}
+	if c := r.facts.resolvconf(); c.Path != "" && c.Flavour != Systemd {
+		all = append(all, &resolvconf{choice: c})
+	}
+	return all
+}
+
+func (r *Resolver) backend(name string) backend {
+	switch name {
+	case BackendFile:
+		return &file{path: r.path}
+	case BackendResolved:
+		return &resolved{bus: r.bus}
+	}
+	return &resolvconf{choice: r.facts.resolvconf()}
+}
+
+// Explain returns the choice for these settings, and its trace. Where files
+// leave it open it asks systemd-resolved, within some seconds.
+func (r *Resolver) Explain(ctx context.Context, s Settings) (Choice, string, error) {
+	f := r.facts
+	f.Forced, f.Last = s.Backend, s.Last
+	if len(s.Routing) > 0 && s.Last != BackendResolved {
+		f.Last = "" // it may not be able to split
+	}
+	if f.asksResolved() {
+		f.Resolved = askResolved(ctx, r.bus)
+	}
+	return Choose(f)
+}
+
+// Choose returns s with the backend that it goes to and the trace of that
+// choice, or an error if it can't be applied there. It changes nothing. Empty
+// settings need no choice: they have no trace.
+func (r *Resolver) Choose(ctx context.Context, s Settings) (Settings, string, error) {
+	if s.Empty() || s.Backend == BackendOff {
+		// Nobody is told.
+		return Settings{Interface: s.Interface}, "", ctx.Err()
+	}
+	if err := s.validate(); err != nil {
+		return s, "", err
+	}
+	c, trace, err := r.Explain(ctx, s)
+	if err != nil {
+		return s, trace, errors.Join(err, ctx.Err())
+	}
+	s.Backend = c.Name
+	if c.Name == BackendResolved {
+		s = s.normal()
+	}
+	if len(s.Routing) > 0 && !c.Splits && !s.Lax {
+		return s, trace, fmt.Errorf("%s can't send ~%s alone to the tunnel: that takes systemd-resolved", c.Name, s.Routing[0])
+	}
+	if err := r.backend(c.Name).ready(s); err != nil {
+		return s, trace, err
+	}
+	if c.Name == BackendFile {
+		s.Previous, err = (&file{path: r.path}).previous()
+	}
+	return s, trace, errors.Join(err, ctx.Err())
+}
+
+// Installed returns what stands for the tunnel of that interface, with the
+// backend where it does: empty settings, with the interface's name, when
+// nothing does.
+func (r *Resolver) Installed(ctx context.Context, ifname string) (Settings, error) {
+	none := Settings{Interface: ifname}
+	if err := errors.Join(ctx.Err(), none.validate()); err != nil {
+		return none, err
+	}
+	for _, b := range r.backends() {
+		s, err := b.installed(ctx, ifname)
+		if err != nil {
+			return none, fmt.Errorf("reading the resolver's settings of %s: %w", ifname, err)
+		}
+		if !s.Empty() {
+			return s, nil
+		}
+	}
+	return none, nil
+}
+
+// Apply replaces what stands for s.Interface by s, wherever it does; empty
+// settings take it away. If that fails, what was there before stands again.
+func (r *Resolver) Apply(ctx context.Context, s Settings) error {
+	if err := s.validate(); err != nil {
+		return err
+	}
+	have, err := r.Installed(ctx, s.Interface)
+	if err != nil {
+		return err
+	}
+	if s.Empty() {
+		return r.remove(ctx, s, have)
+	}
+	if s.Backend == "" || s.Backend == BackendAuto {
+		if s, _, err = r.Choose(ctx, s); err != nil {
+			return fmt.Errorf("applying the resolver's settings of %s: %w", s.Interface, err)
+		}
+	}
+	b := r.backend(s.Backend)
+	if err := b.ready(s); err != nil {
+		return fmt.Errorf("applying the resolver's settings of %s: %w", s.Interface, err)
+	}
+	if !have.Empty() && have.Backend != s.Backend {
+		if err := r.remove(ctx, s, have); err != nil {
+			return err
+		}
+	}
+	if err := b.add(ctx, s); err != nil {
+		err = fmt.Errorf("applying the resolver's settings of %s: %w", s.Interface, err)
+		return errors.Join(err, r.putBack(ctx, s, have))
+	}
+	return nil
+}
+
+// remove takes away what stands, and where nothing seems to, what resolvconf
+// may have half forgotten.
+func (r *Resolver) remove(ctx context.Context, s, have Settings) error {
+	name := have.Backend
+	if have.Empty() {
+		if c := r.facts.resolvconf(); c.Path == "" || c.Flavour == Systemd {
+			return nil
+		}
+		name = BackendResolvconf
+	}
+	if err := r.backend(name).remove(ctx, s); err != nil {
+		return fmt.Errorf("removing the resolver's settings of %s: %w", s.Interface, err)
+	}
+	return nil
+}
+
+// putBack makes the settings of have stand again after s failed.
+func (r *Resolver) putBack(ctx context.Context, s, have Settings) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), undoTimeout)
+	defer cancel()
+	var err error
+	if have.Empty() || have.Stale {
+		err = r.backend(s.Backend).remove(ctx, s)
+	} else {
+		err = r.backend(have.Backend).add(ctx, have)
+	}
+	// What broke the first call, such as a resolv.conf that can't be written,
+	// breaks this one too; what counts is that the entry is as it was.
+	if now, readErr := r.Installed(ctx, have.Interface); readErr == nil && now.Equal(have) {
+		return nil
+	}
+	if err == nil {
+		err = errors.New("the resolver did not take it")
+	}
+	return fmt.Errorf("putting the resolver's settings of %s back: %w", have.Interface, err)
+}
+
+// busTimeout bounds all that is asked of the bus at a time. Whoever answers does
+// so in milliseconds, and people wait.
+const busTimeout = 4 * time.Second

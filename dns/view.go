@@ -1,0 +1,151 @@
+// SPDX-License-Identifier: MIT
+
+package dns
+
+import (
+	"context"
+	"net"
+	"net/netip"
+)
+
+// A View is who answers the look-ups of a host.
+type View struct {
+	Owner  Owner          `json:"owner"`  // of /etc/resolv.conf
+	Target string         `json:"target"` // what it leads to if it is a symbolic link, else ""
+	Chosen string         `json:"chosen"` // the backend that a tunnel's nameservers would go to
+	Trace  string         `json:"trace"`
+	Error  string         `json:"error,omitempty"` // why there is none
+	File   Answerer       `json:"resolv_conf"`     // what programs of the C library go by
+	Links  []LinkAnswerer `json:"links"`           // of systemd-resolved, and of tunnels in the file
+}
+
+// An Answerer is nameservers and the domains that they are asked for.
+type Answerer struct {
+	Servers []netip.Addr `json:"servers"`
+	Domains []string     `json:"domains"` // routing domains with a tilde
+}
+
+// A LinkAnswerer is the nameservers of one link.
+type LinkAnswerer struct {
+	Name string `json:"name"`
+	Answerer
+	// DefaultRoute says that the link is asked for names that no domain of
+	// any link fits.
+	DefaultRoute bool `json:"default_route"`
+}
+
+// View looks at the host. Nothing is changed; systemd-resolved is asked, if the
+// host's look-ups go to it, within some seconds.
+func (r *Resolver) View(ctx context.Context) (View, error) {
+	c, trace, err := r.Explain(ctx, Settings{})
+	v := View{Owner: r.facts.owner(), Target: r.facts.Target, Chosen: c.Name, Trace: trace, Links: []LinkAnswerer{}}
+	if err != nil {
+		v.Error = err.Error()
+	}
+	v.File = answererOf(parse("", r.facts.Text))
+	if c.Name == BackendResolved {
+		v.Links, err = r.resolvedLinks(ctx)
+		return v, err
+	}
+	if isOurs(r.facts.Text) {
+		for i, t := range parseFile(r.facts.Text).tunnels {
+			v.Links = append(v.Links, LinkAnswerer{t.Interface, answererOf(t), i == 0 && t.Exclusive()})
+		}
+	}
+	return v, nil
+}
+
+func answererOf(s Settings) Answerer {
+	return Answerer{append([]netip.Addr{}, s.Servers...), append([]string{}, s.Domains()...)}
+}
+
+// resolvedLinks asks systemd-resolved for all links that it has nameservers or
+// domains for.
+func (r *Resolver) resolvedLinks(ctx context.Context) ([]LinkAnswerer, error) {
+	all, err := net.Interfaces()
+	if err != nil {
+		return nil, err
+	}
+	b, err := openBus(ctx, r.bus)
+	if err != nil {
+		return nil, err
+	}
+	defer b.close()
+	links := []LinkAnswerer{}
+	for _, link := range all {
+		l := LinkAnswerer{Name: link.Name}
+		s, err := b.settings(link.Index)
+		if err != nil {
+			return nil, err
+		}
+		if l.Answerer = answererOf(s); s.Empty() {
+			continue
+		}
+		if err := b.link(link.Index, "DefaultRoute", &l.DefaultRoute); err != nil && !unknownMethod(err) {
+			return nil, err
+		}
+		links = append(links, l)
+	}
+	return links, nil
+}
+
+// settings reads what systemd-resolved has of a link.
+func (b *bus) settings(index int) (s Settings, err error) {
+	var servers []busAddress
+	var domains []busDomain
+	if err := b.link(index, "DNS", &servers); err != nil {
+		return s, err
+	}
+	if err := b.link(index, "Domains", &domains); err != nil {
+		return s, err
+	}
+	for _, a := range servers {
+		if addr, ok := netip.AddrFromSlice(a.Address); ok {
+			s.Servers = append(s.Servers, addr)
+		}
+	}
+	for _, d := range domains {
+		if d.Routing {
+			s.Routing = append(s.Routing, d.Name)
+		} else {
+			s.Search = append(s.Search, d.Name)
+		}
+	}
+	return s, nil
+}
+
+// A Found is the answer to a query, and who gave it.
+type Found struct {
+	Addresses []netip.Addr `json:"addresses"`
+	Link      string       `json:"link,omitempty"`   // whose nameserver answered
+	Server    string       `json:"server,omitempty"` // that answered, where that is known
+}
+
+// AskResolved has systemd-resolved look a name up.
+func (r *Resolver) AskResolved(ctx context.Context, name string) (Found, error) {
+	b, err := openBus(ctx, r.bus)
+	if err != nil {
+		return Found{}, err
+	}
+	defer b.close()
+	var answers []struct {
+		Index, Family int32
+		Address       []byte
+	}
+	var canonical string
+	var flags uint64
+	call := b.conn.Object(resolveName, resolvePath).CallWithContext(b.ctx, resolveManager+"ResolveHostname", 0, int32(0), name, int32(0), uint64(0))
+	if err := call.Store(&answers, &canonical, &flags); err != nil {
+		return Found{}, b.explain("looking up "+name, err)
+	}
+	f := Found{Addresses: []netip.Addr{}}
+	for _, a := range answers {
+		if addr, ok := netip.AddrFromSlice(a.Address); ok {
+			f.Addresses = append(f.Addresses, addr)
+		}
+		if link, err := net.InterfaceByIndex(int(a.Index)); a.Index != 0 && err == nil {
+			f.Link = link.Name
+		}
+	}
+	return f, nil
+}

@@ -1,0 +1,187 @@
+// SPDX-License-Identifier: MIT
+
+package integration
+
+import (
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// resolvedRoot unpacks Debian's systemd-resolved, which would take over the
+// machine's look-ups if it were installed, and returns the folder.
+func resolvedRoot(t testing.TB) string {
+	t.Helper()
+	cache, err := os.UserCacheDir()
+	if err != nil {
+		unable(t, "no folder for downloads: %v", err)
+	}
+	cache = filepath.Join(cache, "wgctl-test", "systemd-resolved")
+	root := filepath.Join(cache, "root")
+	if _, err := os.Stat(filepath.Join(root, "usr", "bin", "resolvectl")); err == nil {
+		return root
+	}
+	if err := os.MkdirAll(cache, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command("sh", "-ec", "apt-get -q download systemd-resolved; dpkg -x systemd-resolved_*.deb root.new; rm -rf root; mv root.new root; rm systemd-resolved_*.deb")
+	cmd.Dir = cache
+	if out, err := cmd.CombinedOutput(); err != nil {
+		unable(t, "fetching systemd-resolved: %v: %s", err, out)
+	}
+	return root
+}
+
+// anybody is a system bus on which everybody may do everything.
+const anybody = `<!DOCTYPE busconfig PUBLIC "-//freedesktop//DTD D-Bus Bus Configuration 1.0//EN"
+ "http://www.freedesktop.org/standards/dbus/1.0/busconfig.dtd">
+<busconfig>
+<type>system</type>
+<listen>unix:path=/run/dbus/system_bus_socket</listen>
+<auth>EXTERNAL</auth>
+<policy context="default">
+<allow user="*"/><allow own="*"/>
+<allow send_type="method_call"/><allow send_type="signal"/>
+<allow send_requested_reply="true" send_type="method_return"/><allow send_requested_reply="true" send_type="error"/>
+<allow receive_type="method_call"/><allow receive_type="method_return"/><allow receive_type="error"/><allow receive_type="signal"/>
+</policy>
+</busconfig>
+`
+
+// A resolved is a host's systemd-resolved.
+type resolved struct {
+	h       *Host
+	root    string
+	process *Process
+}
+
+// startResolved runs Debian's systemd-resolved on a host, with a bus of its own,
+// and has look-ups go to it; the link eth0 has the nameserver outside.
+func startResolved(t testing.TB, h *Host) *resolved {
+	t.Helper()
+	Need(t, "dbus-daemon")
+	r := &resolved{h: h, root: resolvedRoot(t)}
+	h.Sh(`grep -q ^systemd-resolve: /etc/passwd || echo 'systemd-resolve:x:982:982::/:/usr/sbin/nologin' >>/etc/passwd
+		grep -q ^systemd-resolve: /etc/group || echo 'systemd-resolve:x:982:' >>/etc/group
+		mkdir -p /run/dbus /run/systemd/resolve
+		chown systemd-resolve:systemd-resolve /run/systemd/resolve
+		ln -sf ../run/systemd/resolve/stub-resolv.conf /etc/resolv.conf`)
+	h.WriteFileMode("/run/bus.conf", anybody, 0o644)
+	h.WriteFileMode("/etc/systemd/resolved.conf", "[Resolve]\nLLMNR=no\nMulticastDNS=no\nFallbackDNS=\nCache=no\n", 0o644)
+	h.Start("dbus-daemon", "--config-file=/run/bus.conf", "--nofork", "--nopidfile")
+	WaitFor(t, 10*time.Second, "the bus", func() bool { return h.Exists("/run/dbus/system_bus_socket") })
+	r.start()
+	r.ctl("dns", "eth0", hubLAN4)
+	r.ctl("default-route", "eth0", "yes")
+	return r
+}
+
+func (r *resolved) start() {
+	r.h.t.Helper()
+	r.process = r.h.Start(filepath.Join(r.root, "lib/systemd/systemd-resolved"))
+	WaitFor(r.h.t, 20*time.Second, "systemd-resolved", func() bool {
+		return r.h.Run(filepath.Join(r.root, "usr/bin/resolvectl"), "status").Code == 0
+	})
+}
+
+func (r *resolved) ctl(args ...string) string {
+	r.h.t.Helper()
+	return r.h.Must(append([]string{filepath.Join(r.root, "usr/bin/resolvectl")}, args...)...).Stdout
+}
+
+// restart kills systemd-resolved and starts another.
+func (r *resolved) restart() {
+	r.h.t.Helper()
+	r.process.Signal(syscall.SIGTERM)
+	r.process.Wait(20 * time.Second)
+	r.start()
+}
+
+// view is what resolvectl shows of all links but for what comes and goes by
+// itself.
+func (r *resolved) view() string {
+	r.h.t.Helper()
+	var kept []string
+	for line := range strings.Lines(r.ctl("status")) {
+		if !strings.Contains(line, "Current DNS Server") {
+			kept = append(kept, strings.Join(strings.Fields(line), " ")) // its columns move with other links
+		}
+	}
+	return strings.Join(kept, "\n")
+}
+
+// systemd-resolved answers from inside for all names of a full tunnel, and for
+// some of a split one; it keeps that over its own restart, and after down it is
+// as it was.
+func TestDNSResolved(t *testing.T) {
+	Only(t, Userspace)
+	s := newDNSSite(t)
+	r := startResolved(t, s.client)
+	before, link := r.view(), s.client.Must("stat", "-c", "%N %a %U:%G", "/etc/resolv.conf").Stdout
+	s.answers("before.example", outsideAnswer)
+
+	s.tunnel(fullAllowed, "DNS = 10.8.0.1, corp.example")
+	said(t, wgctlOK(s.client, "up", "wg0").Stderr, "resolvectl dns wg0 (1 nameserver, 1 search domain)")
+	said(t, wgctlOK(s.client, "status", "-v").Stdout, "dns: [rc=stub resolved=yes ret=resolved]")
+	said(t, r.ctl("status", "wg0"), "10.8.0.1", "corp.example", "~.", "+DefaultRoute")
+	s.leaked()
+	s.lookUps(200, insideAnswer)
+	said(t, wgctlOK(s.client, "dns", "--query", "x.example").Stdout, insideAnswer+" (by wg0)", "10.8.0.1, corp.example, ~. (all other names)")
+	r.restart()
+	whole(s.client, "wg0")
+	s.lookUps(20, insideAnswer)
+	if n := s.leaked(); n != 0 {
+		t.Errorf("%d packets for nameservers went around the tunnel", n)
+	}
+
+	// Somebody makes it forget: that is drift, and reload mends it.
+	r.ctl("revert", "wg0")
+	if got := driftSteps(s.client, "wg0"); len(got) != 1 || !strings.HasPrefix(got[0], "resolvectl dns wg0") {
+		t.Errorf("drift %q", got)
+	}
+	wgctlOK(s.client, "reload", "wg0")
+	whole(s.client, "wg0")
+
+	s.tunnel(fullAllowed, "DNS = 10.8.0.53, ~inside.example")
+	wgctlOK(s.client, "reload", "wg0")
+	said(t, r.ctl("status", "wg0"), "10.8.0.53", "~inside.example", "-DefaultRoute")
+	s.answers("a.inside.example", insideAnswer)
+	s.answers("a.example", outsideAnswer)
+	whole(s.client, "wg0")
+
+	wgctlOK(s.client, "down", "wg0")
+	if after := r.view(); after != before {
+		t.Errorf("resolvectl shows\n%swas\n%s", after, before)
+	}
+	if got := s.client.Must("stat", "-c", "%N %a %U:%G", "/etc/resolv.conf").Stdout; got != link {
+		t.Errorf("resolv.conf is %swas %s", got, link)
+	}
+	s.answers("after.example", outsideAnswer)
+}
+
+// systemd-resolved of another network namespace, seen by a shared /run, is not
+// told of a link that it doesn't see.
+func TestDNSResolvedElsewhere(t *testing.T) {
+	Only(t, Userspace)
+	h := newTunnelHost(t, "h")
+	h.Sh("ip link add eth0 type veth peer name eth1; ip link set eth0 up; ip link set eth1 up; ip address add 192.0.2.2/24 dev eth0")
+	h.Hide("resolvconf")
+	r := startResolved(t, h)
+	before := r.view()
+	h.WriteFile(configOf("wg0"), fullTunnel(t, 0, "DNS = 10.8.0.1"))
+	out := wgctlElsewhere(h, "plan", "up", "-v", "wg0")
+	said(t, out.Stdout, "rc=stub resolved=elsewhere", "edit /etc/resolv.conf")
+	if after := r.view(); after != before {
+		t.Errorf("resolvectl shows\n%swas\n%s", after, before)
+	}
+}
+
+// wgctlElsewhere runs wgctl in a network namespace of its own on the host.
+func wgctlElsewhere(h *Host, args ...string) Output {
+	h.t.Helper()
+	return h.Must(append([]string{"unshare", "-n", Bin(h.t)}, args...)...)
+}

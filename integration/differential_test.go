@@ -18,9 +18,8 @@ const corpusDir = "../testdata/conf"
 
 // The promise: wgctl brings a file up and down as wg-quick does. Each file of
 // the corpus is brought up and down by Debian's wg-quick and by wgctl under that
-// name, each in
-// a host of its own, and what then differs from before is compared: links,
-// addresses, routes of all tables, rules, the device, firewall, resolver,
+// name, each in a host of its own, and what then differs from before is compared:
+// links, addresses, routes of all tables, rules, the device, firewall, resolver,
 // sysctls, what hooks did, exit status. Where wgctl goes another way on
 // purpose, the file stands in the table differs, with the facts and the
 // reason.

@@ -83,12 +83,15 @@ var modern = map[string]modernFile{
 		},
 	},
 	"splitdns": {
-		why: "the tilde marks a routing domain for systemd-resolved; nobody else can send some names alone through the tunnel",
+		why: "the tilde marks a routing domain for systemd-resolved; resolvconf passes it on",
 		facts: []string{
 			"link: mtu 1370",
 			"address 1: 10.40.4.1/24",
 			"device: sIxAtPZb6T3ycBC9WQPq8sNgAxCA0MaS7OSXVS5fJWI= 8HE/Eg9sKTFOnlVpVx02IqZipl5gI6+uJ2T1uQz92Q4= random off",
 			"device: tiYSi0OUKYtjQLtnoyg809P/btVSIDFuhw3sPpJpq0U= (none) 192.0.2.96:51820 10.40.4.0/24 off",
+			"resolv.conf: + 2 search ~corp.example",
+			"resolv.conf: + 3 nameserver 10.40.4.53",
+			"resolv.conf: - 2 nameserver 192.0.2.53",
 		},
 	},
 	"zone": {
@@ -118,13 +121,7 @@ func TestModernFiles(t *testing.T) {
 				t.Fatal("not in the table modern")
 			}
 			t.Log(want.why)
-			file := corpusFile(t, "modern", name)
-			if name == "splitdns" {
-				// Without systemd-resolved that is refused: here it is a
-				// host that should come up all the same.
-				file = strings.Replace(file, "[Interface]\n", "[Interface]\nDNSFailure = warn\n", 1)
-			}
-			x := newToolHost(t, "wgctl", name, file)
+			x := newToolHost(t, "wgctl", name, corpusFile(t, "modern", name))
 			if strings.Contains(x.file, "vpn.example.com") {
 				x.h.Sh("echo 203.0.113.77 vpn.example.com >>/etc/hosts")
 				x.before = x.h.Snapshot()

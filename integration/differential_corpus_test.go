@@ -23,21 +23,7 @@ type difference struct {
 // differs has every difference of the good corpus. A file that isn't here is
 // brought up and down by both with the same facts.
 var differs = map[string][]difference{
-	"dnsmany": {linkLocalGuarded("dnsmany"), validMarkLeft},
-	"dnsonlysearch": {{
-		why: "search domains without a nameserver do nothing with wg-quick; here the host gets them, and keeps its nameservers",
-		ours: []string{
-			"etc: + -rw-r--r-- /resolv.conf 4809cc759f39f905cfafb5e1c0ad62c2828997baf1d9c2328be21c0f81a5d116",
-			"etc: - -rw-r--r-- /resolv.conf da6d2d7702315f8e6f39c7bcc39cd5de2485801e69f7166d7e8a7ba43c7a0708",
-			"resolv.conf: + 2 search corp.example",
-			"resolv.conf: + 3 nameserver 192.0.2.53",
-			"resolv.conf: - 2 nameserver 192.0.2.53",
-			"run: + -rw-r--r-- /resolvconf/interfaces/dnsonlysearch",
-			"run: + -rw-r--r-- /resolvconf/metrics/0000000 dnsonlysearch",
-			"resolvconf -l: # resolv.conf from dnsonlysearch",
-			"resolvconf -l: search corp.example",
-		},
-	}},
+	"dnsmany":      {linkLocalGuarded("dnsmany"), validMarkLeft},
 	"full-lanpeer": {linkLocalGuarded("full-lanpeer"), validMarkLeft},
 	"full-mark":    {linkLocalGuarded("full-mark"), validMarkLeft},
 	"full-markdec": {markAlsoIn("ip6", 1234), validMarkLeft},

@@ -275,7 +275,7 @@ func TestForeignPassageInTraffic(t *testing.T) {
 		t.Fatal(err)
 	}
 	before := filters(t)
-	noise := exec.Command("sh", "-c", "while :; do nft add table inet noise; nft delete table inet noise; done")
+	noise := exec.Command("sh", "-c", "while :; do nft add table inet noise; nft delete table inet noise; sleep 0.03; done")
 	noise.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
 	if err := noise.Start(); err != nil {
 		t.Fatal(err)

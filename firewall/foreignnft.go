@@ -46,7 +46,7 @@ func (b nft) readForeign(ctx context.Context) ([]ForeignChain, error) {
 
 // foreignTries is how often a ruleset that somebody changes meanwhile is looked
 // at again.
-const foreignTries = 10
+const foreignTries = 50
 
 // readTables returns the chains of all tables, of one generation or of several.
 func readTables(c *nftables.Conn) ([]ForeignChain, error) {

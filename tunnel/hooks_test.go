@@ -10,6 +10,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -46,7 +47,25 @@ func inBothShells(t *testing.T, test func(t *testing.T)) {
 	})
 }
 
-func shellTest(t *testing.T, stdin string) (*Shell, *bytes.Buffer) {
+// An output is written to by what a hook left behind, while the test reads.
+type output struct {
+	mu   sync.Mutex
+	text bytes.Buffer
+}
+
+func (o *output) Write(b []byte) (int, error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.text.Write(b)
+}
+
+func (o *output) String() string {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.text.String()
+}
+
+func shellTest(t *testing.T, stdin string) (*Shell, *output) {
 	t.Helper()
 	in, err := os.CreateTemp(t.TempDir(), "stdin")
 	if err != nil {
@@ -59,7 +78,7 @@ func shellTest(t *testing.T, stdin string) (*Shell, *bytes.Buffer) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = in.Close() })
-	var out bytes.Buffer
+	var out output
 	return &Shell{Stdin: in, Stdout: &out, Stderr: &out, Embedded: []string{"/proc/self/exe", embeddedRole}}, &out
 }
 

@@ -252,7 +252,7 @@ func TestHookBackground(t *testing.T) {
 func TestHookSyntax(t *testing.T) {
 	inBothShells(t, func(t *testing.T) {
 		s, out := shellTest(t, "")
-		if err := s.Run(t.Context(), Hook{Phase: "PostUp", Command: "if", Interface: "wg0"}); err == nil || out.Len() == 0 {
+		if err := s.Run(t.Context(), Hook{Phase: "PostUp", Command: "if", Interface: "wg0"}); err == nil || out.String() == "" {
 			t.Errorf("error %v, output %q", err, out)
 		}
 	})

@@ -153,7 +153,7 @@ func TestReloadUnderTraffic(t *testing.T) {
 		transfers <- n
 	}()
 	last := len(files) - 1
-	for n := range rounds(1000, 25) {
+	for n := range rounds(1000, 12) {
 		i := rand.IntN(len(files))
 		p.write(files[i])
 		out := p.near.Wgctl("reload", "--yes", "wg0")
@@ -463,7 +463,7 @@ func TestReloadOfCorpusIsQuiet(t *testing.T) {
 	h := quickHost(t, "wgctl")
 	underlay(h)
 	h.Sh("echo nameserver 192.0.2.53 | resolvconf -a eth0")
-	for i, name := range corpusNames(t, "") {
+	for i, name := range guestShare(t, corpusNames(t, "")) {
 		verb := []string{"reload", "--yes", "wg0"}
 		if i == 0 {
 			verb = []string{"up", "wg0"}

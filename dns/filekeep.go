@@ -87,11 +87,13 @@ func (f *file) keep(tunnel string) (absent bool, err error) {
 
 // handOver lets what is kept carry the name of a tunnel that stays.
 func (f *file) handOver(tunnel string) error {
-	for _, k := range f.kept() {
-		if to := strings.TrimSuffix(k.path, "-"+k.tunnel) + "-" + tunnel; to != k.path {
-			return os.Rename(k.path, to)
-		}
+	all := f.kept()
+	if len(all) == 0 {
 		return nil
+	}
+	k := all[0]
+	if to := strings.TrimSuffix(k.path, "-"+k.tunnel) + "-" + tunnel; to != k.path {
+		return os.Rename(k.path, to)
 	}
 	return nil
 }

@@ -152,6 +152,7 @@ var foreignHosts = map[string]struct{ setup, trace string }{
 // What is forwarded for the tunnel passes as long as the passage stands, and
 // the other filters are to the byte what they were when it is gone.
 func TestForeignPassage(t *testing.T) {
+	notEmulated(t)
 	for name, host := range foreignHosts {
 		t.Run(name, func(t *testing.T) {
 			c := newCrossing(t)
@@ -186,6 +187,7 @@ func TestForeignPassage(t *testing.T) {
 // A tunnel that has port forwards and no more gets just what was led there
 // through the other filters, and its answers.
 func TestForeignPassageOfPortForwards(t *testing.T) {
+	notEmulated(t)
 	for _, name := range []string{"iptables-legacy with policy DROP", "Docker, the current chains", "nftables of the administrator's"} {
 		t.Run(name, func(t *testing.T) {
 			c := newCrossing(t)
@@ -224,6 +226,7 @@ EOF`)
 // Tunnels share a chain, and each takes away its own accepts only; what
 // somebody has flushed or moved is put right by the next run.
 func TestForeignPassagesOfTwoTunnels(t *testing.T) {
+	notEmulated(t)
 	for name, host := range foreignHosts {
 		t.Run(name, func(t *testing.T) {
 			enterNetns(t)
@@ -267,6 +270,7 @@ func TestForeignPassagesOfTwoTunnels(t *testing.T) {
 // While others keep changing the ruleset, what is read belongs together and
 // what is written goes to the chain as it was read.
 func TestForeignPassageInTraffic(t *testing.T) {
+	notEmulated(t)
 	enterNetns(t)
 	need(t, "nft", "iptables-nft")
 	sh(t, restore(currentRules, "iptables-nft"))
@@ -420,6 +424,7 @@ func variety() Passage {
 // Whatever a rule matches, the tools whose chains it stands in list it as they
 // would if they had put it there themselves.
 func TestForeignAcceptsReadWell(t *testing.T) {
+	notEmulated(t)
 	for _, mode := range []string{"nft", "legacy"} {
 		t.Run("iptables-"+mode, func(t *testing.T) {
 			enterNetns(t)

@@ -83,6 +83,7 @@ func owned(t *testing.T) ForeignFacts {
 // Where firewalld owns its table, the tunnel is put into the zone that is
 // trusted: what comes in from it passes, and so do the replies.
 func TestFirewalldZone(t *testing.T) {
+	notEmulated(t)
 	c := newCrossing(t)
 	startFirewalld(t)
 	// The chains of a zone that was used once stay, as firewalld has it.
@@ -136,6 +137,7 @@ func TestFirewalldZone(t *testing.T) {
 
 // A firewalld that is gone has nothing of ours, and takes nothing.
 func TestFirewalldGone(t *testing.T) {
+	notEmulated(t)
 	t.Setenv("DBUS_SYSTEM_BUS_ADDRESS", "unix:path="+t.TempDir()+"/none")
 	trusted := Place{Kind: PlaceZone, Chain: trustedZone}
 	fo := &Foreign{}

@@ -23,6 +23,15 @@ func skip(t *testing.T, format string, args ...any) {
 	t.Skipf(format, args...)
 }
 
+// notEmulated leaves a test out where every program takes a second, and the
+// kernel has no say in what it shows.
+func notEmulated(t *testing.T) {
+	t.Helper()
+	if os.Getenv("WGCTL_TEST_SLOW") != "" {
+		t.Skip("an emulated processor has no say in this")
+	}
+}
+
 // enterNetns puts the rest of the test into a network namespace of its own.
 // The thread is never unlocked, so that it ends with the test and the
 // namespace with it.

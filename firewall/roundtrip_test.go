@@ -52,6 +52,7 @@ func TestNFTablesListsText(t *testing.T) {
 
 // Any ruleset is one that nft reads, and lists as Text has it.
 func TestNFTablesListsAnyText(t *testing.T) {
+	notEmulated(t)
 	fw := openNFT(t)
 	seed := rand.Uint64()
 	rnd := rand.New(rand.NewPCG(seed, 4))

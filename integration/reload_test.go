@@ -127,7 +127,7 @@ var runNumbers = regexp.MustCompile(`^\d+: |\\ +valid_lft.*| qlen \d+| tentative
 func TestReloadUnderTraffic(t *testing.T) {
 	t.Parallel()
 	p := newPair(t)
-	files := p.dozen(t)
+	files := p.dozen(t)[:rounds(12, 7)]
 	fresh := make([]string, len(files))
 	for i, file := range files {
 		p.write(file)
@@ -344,7 +344,7 @@ func TestReloadWithFailingCalls(t *testing.T) {
 	wgctlOK(p.near, "reload", "wg0")
 	handshake := p.near.Must("wg", "show", "wg0", "latest-handshakes").Stdout
 	codes := map[int]int{}
-	for _, at := range (sweep{runs: rounds(60, 3)}).points(t, plain.Calls) {
+	for _, at := range (sweep{runs: rounds(60, 2)}).points(t, plain.Calls) {
 		p.write(to)
 		i := p.near.Inject(Fault{FaultError, at}, "reload", "wg0")
 		codes[i.Code]++

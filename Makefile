@@ -6,6 +6,7 @@ DESTDIR  ?=
 FUZZTIME ?= 30s
 KERNEL   ?= 6.1
 CMD      ?=
+INIT     ?=
 VM       ?=
 ROUNDS   ?= 1
 
@@ -53,8 +54,8 @@ vms: build ## the same tests in guests, on kernels with WireGuard
 	WGCTL_BIN=$(CURDIR)/wgctl $(GO) test -v -timeout $(VMTIMEOUT) ./integration/vm
 
 .PHONY: vm
-vm: ## a shell in a guest, or CMD="..."; KERNEL=6.1 or 6.12; NO_NFTABLES=1
-	@$(GO) run ./integration/vm/boot -kernel $(KERNEL) $(if $(NO_NFTABLES),-no-nftables) $(if $(CMD),sh -c '$(subst ','\'',$(CMD))')
+vm: ## a shell in a guest, or CMD="..."; KERNEL=6.1 or 6.12; NO_NFTABLES=1; INIT=systemd
+	@$(GO) run ./integration/vm/boot -kernel $(KERNEL) $(if $(INIT),-init $(INIT)) $(if $(NO_NFTABLES),-no-nftables) $(if $(CMD),sh -c '$(subst ','\'',$(CMD))')
 
 .PHONY: bench
 bench: build ## wgctl beside wg, wg-quick and a floor, here; VM=6.1 in a guest

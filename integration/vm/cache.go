@@ -44,6 +44,15 @@ func cacheDir() (string, error) {
 	return filepath.Join(dir, "wgctl-vm"), nil
 }
 
+// systemdTree is where scripts/witnesses unpacks packages of Debian that only a
+// guest with systemd gets to see.
+func systemdTree() string {
+	if dir := os.Getenv("WGCTL_SYSTEMD"); dir != "" {
+		return dir
+	}
+	return "/var/cache/wgctl-systemd"
+}
+
 // fetchKernel returns a kernel of the series, from the cache or from Debian.
 func fetchKernel(ctx context.Context, series string) (kernel, error) {
 	meta, ok := metaPackages[series]

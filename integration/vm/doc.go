@@ -10,11 +10,16 @@
 // shared folder. It needs root, QEMU with virtiofsd, a static busybox, kmod and
 // (once, to fetch the kernels) apt.
 //
+// With systemd as its init the guest is a booted host: udev, D-Bus and the
+// journal are there, the command is the last unit of the boot, and of this
+// machine's own units none is enabled.
+//
 // It is not a hypervisor's front end: one boot is one command.
 //
 // The environment steers it:
 //
 //	WGCTL_VM_CACHE   where kernels are kept; default wgctl-vm in the user's cache
+//	WGCTL_SYSTEMD    packages for guests with systemd, unpacked by scripts/witnesses
 //	WGCTL_VM_ACCEL   QEMU's accelerator; default tcg, which works anywhere
 //	WGCTL_VM_RUN     only the guest tests whose name this pattern matches
 package vm

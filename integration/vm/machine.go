@@ -24,6 +24,7 @@ import (
 type Machine struct {
 	Kernel     string   // series: "6.1" or "6.12"
 	NoNftables bool     // no nf_tables module and no nft, iptables is iptables-legacy
+	Init       string   // "systemd": booted by it, with udev, D-Bus and the journal; default nothing
 	CPUs       int      // default 2
 	MemoryMiB  int      // default 3072
 	Env        []string // KEY=value, for the command
@@ -37,8 +38,15 @@ type Machine struct {
 	Stdin *os.File
 }
 
-//go:embed stage2.sh
-var stage2 []byte
+// The scripts of the guest, each read by the one before it.
+var (
+	//go:embed stage2.sh
+	stage2 []byte
+	//go:embed systemd.sh
+	systemd []byte
+	//go:embed run.sh
+	run []byte
+)
 
 // Probe says why this machine cannot run a guest; nil if it can. It doesn't
 // tell whether kernels can be fetched.
@@ -74,6 +82,9 @@ func (m Machine) Run(ctx context.Context, console io.Writer, command ...string) 
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
 
+	if m.Init != "" && m.Init != "systemd" {
+		return 0, fmt.Errorf("no init %q: there is systemd", m.Init)
+	}
 	k, err := fetchKernel(ctx, m.Kernel)
 	if err != nil {
 		return 0, err
@@ -109,6 +120,7 @@ func (m Machine) writeControl(dir string, k kernel, command []string) error {
 	var vars, script strings.Builder
 	fmt.Fprintf(&vars, "RELEASE=%s\nMODULES=%s\n", quote(k.release), quote(k.modules()))
 	fmt.Fprintf(&vars, "NO_NFTABLES=%s\nINTERACTIVE=%s\n", flag(m.NoNftables), flag(m.Stdin != nil))
+	fmt.Fprintf(&vars, "INIT=%s\nSYSTEMD=%s\n", quote(m.Init), quote(systemdTree()))
 	if m.Dir != "" {
 		fmt.Fprintf(&script, "cd %s || exit\n", quote(m.Dir))
 	}
@@ -123,6 +135,8 @@ func (m Machine) writeControl(dir string, k kernel, command []string) error {
 	script.WriteString("\n")
 	return errors.Join(
 		os.WriteFile(filepath.Join(dir, "stage2"), stage2, 0o644),
+		os.WriteFile(filepath.Join(dir, "systemd"), systemd, 0o644),
+		os.WriteFile(filepath.Join(dir, "run"), run, 0o644),
 		os.WriteFile(filepath.Join(dir, "vars"), []byte(vars.String()), 0o644),
 		os.WriteFile(filepath.Join(dir, "command"), []byte(script.String()), 0o644))
 }

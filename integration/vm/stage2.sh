@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
 # Second stage, process 1 in the machine's root: makes it a running system,
-# runs the command, notes its exit status, and ends the machine. What varies
-# (RELEASE, MODULES, NO_NFTABLES) stands in the file vars beside it.
+# and has the command run: at once, or as the last unit of systemd's boot. What
+# varies (RELEASE, MODULES, NO_NFTABLES, INIT) stands in the file vars beside it.
 export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/root TERM="${TERM:-vt100}"
 vm=/results/.vm
 . $vm/vars
@@ -32,37 +32,21 @@ if [ -n "$NO_NFTABLES" ]; then
 		done
 	done
 fi
-wanted="wireguard veth dummy tun bridge ifb macvlan sch_netem
+wanted="wireguard autofs4 veth dummy tun bridge ifb macvlan sch_netem
 	ip_tables iptable_raw iptable_mangle iptable_filter iptable_nat
 	ip6_tables ip6table_raw ip6table_mangle ip6table_filter ip6table_nat
 	xt_addrtype xt_comment xt_connmark xt_conntrack xt_mark xt_MASQUERADE xt_multiport xt_nat xt_tcpudp xt_TCPMSS"
 [ -n "$NO_NFTABLES" ] || wanted="$wanted
 	nf_tables nft_chain_nat nft_compat nft_ct nft_fib nft_fib_inet nft_fib_ipv4 nft_fib_ipv6 nft_masq nft_nat nft_redir
 	nft_reject nft_reject_inet nft_log nft_limit"
-# One by one: a kernel that has one of them built in, or not at all, is for
-# the tests to judge.
-for m in $wanted; do
-	modprobe -q "$m"
-done
+# A kernel that has one of them built in, or not at all, is for the tests to
+# judge: the others are loaded all the same.
+modprobe -q -a $wanted
 ip link set lo up
 
 cd /
-if [ -n "$INTERACTIVE" ]; then
-	# A terminal of its own gives the shell job control.
-	busybox setsid busybox cttyhack sh $vm/command
-	echo $? >$vm/status
-else
-	# By a pipe, for programs not to take the console for a person. A daemon
-	# that was left behind may hold it open: no waiting for ever.
-	mkfifo /run/console
-	cat /run/console &
-	reader=$!
-	sh $vm/command </dev/null >/run/console 2>&1
-	echo $? >$vm/status
-	(sleep 5; kill $reader) 2>/dev/null &
-	wait $reader
-	rm /run/console
+if [ "$INIT" = systemd ]; then
+	. $vm/systemd
+	exec /usr/lib/systemd/systemd --show-status=no --log-target=journal-or-kmsg
 fi
-sync
-echo 0 >/proc/sys/kernel/printk # not the word of its restart, into the output
-busybox reboot -f
+exec sh $vm/run

@@ -2,7 +2,7 @@
 
 // Command boot runs a command, or without one a shell, in the test machine.
 //
-//	go run ./integration/vm/boot [-kernel 6.1] [-no-nftables] [COMMAND...]
+//	go run ./integration/vm/boot [-kernel 6.1] [-init systemd] [-no-nftables] [COMMAND...]
 package main
 
 import (
@@ -23,6 +23,7 @@ func main() {
 func run() int {
 	var m vm.Machine
 	flag.StringVar(&m.Kernel, "kernel", "6.1", "kernel series: 6.1 or 6.12")
+	flag.StringVar(&m.Init, "init", "", "what boots the guest: systemd, or nothing")
 	flag.BoolVar(&m.NoNftables, "no-nftables", false, "boot a host without nf_tables")
 	flag.StringVar(&m.Share, "share", "", "folder that the guest sees, writable, as /results")
 	flag.Parse()

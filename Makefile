@@ -9,6 +9,7 @@ CMD      ?=
 INIT     ?=
 VM       ?=
 ROUNDS   ?= 1
+ARCH     ?= $(shell $(GO) env GOARCH)
 
 STATICCHECK = v0.8.2
 GOVULNCHECK = v1.9.0
@@ -85,8 +86,13 @@ golden: ## rewrite the expected files of tests; look at the diff before a commit
 	$(GO) test $$(git grep -l --untracked 'flag.Bool("update"' -- '*_test.go' | xargs -r -n1 dirname | sort -u | sed 's,^,./,') -update
 
 .PHONY: install
-install: build ## to $(DESTDIR)$(PREFIX)
-	install -D -m 0755 wgctl $(DESTDIR)$(PREFIX)/bin/wgctl
+install: build ## binary, manual pages, completions and units to $(DESTDIR)$(PREFIX)
+	scripts/install ./wgctl $(PREFIX) $(DESTDIR)
+
+.PHONY: package
+package: build ## .deb and .rpm in build/package; ARCH=arm64
+	GOARCH=$(ARCH) $(BUILD) -o build/wgctl-$(ARCH) ./cmd/wgctl
+	scripts/package build/wgctl-$(ARCH) $(VERSION) $(ARCH) ./wgctl
 
 .PHONY: clean
 clean:

@@ -13,15 +13,16 @@ type DNSBackend string
 
 // Values of the DNSBackend key.
 const (
-	DNSAuto       DNSBackend = "auto" // whoever answers the host's look-ups
-	DNSResolved   DNSBackend = "resolved"
-	DNSResolvconf DNSBackend = "resolvconf"
-	DNSFile       DNSBackend = "file" // /etc/resolv.conf itself
-	DNSOff        DNSBackend = "off"
+	DNSAuto           DNSBackend = "auto" // whoever answers the host's look-ups
+	DNSResolved       DNSBackend = "resolved"
+	DNSNetworkManager DNSBackend = "networkmanager"
+	DNSResolvconf     DNSBackend = "resolvconf"
+	DNSFile           DNSBackend = "file" // /etc/resolv.conf itself
+	DNSOff            DNSBackend = "off"
 )
 
 // DNSBackends are all of them.
-var DNSBackends = []DNSBackend{DNSAuto, DNSResolved, DNSResolvconf, DNSFile, DNSOff}
+var DNSBackends = []DNSBackend{DNSAuto, DNSResolved, DNSNetworkManager, DNSResolvconf, DNSFile, DNSOff}
 
 // A DNSFailure is what becomes of a tunnel whose nameservers can't be set.
 type DNSFailure string
@@ -59,7 +60,7 @@ func (b *builder) dns(value string) {
 func (b *builder) dnsBackend(value string) {
 	v := DNSBackend(strings.ToLower(value))
 	if !slices.Contains(DNSBackends, v) {
-		b.fail("%s is none of auto, resolved, resolvconf, file and off", shown(value))
+		b.fail("%s is none of auto, resolved, networkmanager, resolvconf, file and off", shown(value))
 		return
 	}
 	b.scalar()

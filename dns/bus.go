@@ -115,28 +115,32 @@ func askResolved(ctx context.Context, path string) Answer {
 		return AnswerNo
 	}
 	defer b.close()
-	switch err := b.peer("Ping").Err; {
+	return b.answer(resolveName, b.peer("Ping").Err)
+}
+
+// answer says what came of a first call to a name.
+func (b *bus) answer(name string, err error) Answer {
+	switch {
+	case err == nil && b.elsewhere(name):
+		return AnswerElsewhere
 	case err == nil:
+		return AnswerYes
 	case errors.Is(b.explain("", err), context.DeadlineExceeded):
 		return AnswerHangs
-	default:
-		return AnswerNo
 	}
-	if b.elsewhere() {
-		return AnswerElsewhere
-	}
-	return AnswerYes
+	return AnswerNo
 }
 
 func (b *bus) peer(method string) *dbus.Call {
 	return b.conn.Object(resolveName, resolvePath).CallWithContext(b.ctx, "org.freedesktop.DBus.Peer."+method, 0)
 }
 
-// elsewhere reports whether systemd-resolved runs in another network namespace:
-// it would take one of its own links for ours, which has the same index.
-func (b *bus) elsewhere() bool {
+// elsewhere reports whether who has a name runs in another network namespace:
+// systemd-resolved would take one of its own links for ours, which has the same
+// index, and NetworkManager would send its own host's look-ups to our tunnel.
+func (b *bus) elsewhere(name string) bool {
 	var pid uint32
-	err := b.conn.BusObject().CallWithContext(b.ctx, "org.freedesktop.DBus.GetConnectionUnixProcessID", 0, resolveName).Store(&pid)
+	err := b.conn.BusObject().CallWithContext(b.ctx, "org.freedesktop.DBus.GetConnectionUnixProcessID", 0, name).Store(&pid)
 	if err != nil {
 		return false
 	}
@@ -145,6 +149,24 @@ func (b *bus) elsewhere() bool {
 		return false
 	}
 	return own.Ino != theirs.Ino
+}
+
+// seenElsewhere is elsewhere for whom we have no connection to yet. That of the
+// host runs where the first process does.
+func seenElsewhere(ctx context.Context, path, name string) bool {
+	own, err := os.Readlink("/proc/thread-self/ns/net")
+	if err != nil {
+		return false
+	}
+	if first, err := os.Readlink("/proc/1/ns/net"); err == nil && first == own {
+		return false
+	}
+	b, err := openBus(ctx, path)
+	if err != nil {
+		return false
+	}
+	defer b.close()
+	return b.elsewhere(name)
 }
 
 // unknownMethod reports whether a call failed because systemd-resolved is too

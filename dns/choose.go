@@ -13,16 +13,17 @@ import (
 
 // Names of the backends. Auto and off are only asked for, none is only chosen.
 const (
-	BackendAuto       = "auto"
-	BackendResolved   = "resolved"
-	BackendResolvconf = "resolvconf"
-	BackendFile       = "file"
-	BackendOff        = "off"
-	BackendNone       = "none"
+	BackendAuto           = "auto"
+	BackendResolved       = "resolved"
+	BackendNetworkManager = "networkmanager"
+	BackendResolvconf     = "resolvconf"
+	BackendFile           = "file"
+	BackendOff            = "off"
+	BackendNone           = "none"
 )
 
 // Backends are the names that can be asked for.
-var Backends = []string{BackendAuto, BackendResolved, BackendResolvconf, BackendFile, BackendOff}
+var Backends = []string{BackendAuto, BackendResolved, BackendNetworkManager, BackendResolvconf, BackendFile, BackendOff}
 
 // Errors of a choice that finds nobody.
 var (
@@ -47,7 +48,7 @@ const (
 	OwnerDebian         Owner = "debian"
 )
 
-// An Answer is what came of asking systemd-resolved.
+// An Answer is what came of asking systemd-resolved, or NetworkManager.
 type Answer string
 
 // The answers.
@@ -71,7 +72,11 @@ type Facts struct {
 	Writable error    // nil if the file backend could write it
 	Hosts    []string // the services of "hosts" in /etc/nsswitch.conf
 
-	Resolved Answer
+	Resolved       Answer
+	NetworkManager NetworkManager
+
+	// SearchAlone says that search domains are wanted, and no nameserver.
+	SearchAlone bool
 
 	// Of the program resolvconf.
 	Path           string // of resolvconf, "" if there is none
@@ -111,8 +116,10 @@ type Choice struct {
 //
 //  1. systemd-resolved, where look-ups go to it: by resolv.conf or by
 //     nsswitch.conf;
-//  2. resolvconf, unless that is systemd's by another name;
-//  3. the file itself.
+//  2. NetworkManager, where it makes resolv.conf, unless all that is wanted is
+//     a search domain beside its nameservers;
+//  3. resolvconf, unless that is systemd's by another name;
+//  4. the file itself.
 func Choose(f Facts) (Choice, string, error) {
 	t := trace{}
 	owner := f.owner()
@@ -122,6 +129,9 @@ func Choose(f Facts) (Choice, string, error) {
 			t.add("nss", "resolve")
 		}
 		t.add("resolved", cmp.Or(string(f.Resolved), "unasked"))
+	}
+	if f.asksNetworkManager() {
+		t.networkManager(f.NetworkManager)
 	}
 	if f.Forced != "" && f.Forced != BackendAuto {
 		t.add("forced", f.Forced)
@@ -144,6 +154,8 @@ func (f Facts) choose(t *trace) (Choice, error) {
 		return Choice{Name: BackendOff}, nil
 	case BackendResolved:
 		return f.resolved()
+	case BackendNetworkManager:
+		return f.networkManager()
 	case BackendFile:
 		if f.Writable != nil {
 			return none, f.Writable
@@ -163,10 +175,15 @@ func (f Facts) choose(t *trace) (Choice, error) {
 	if f.asksResolved() && f.Resolved != AnswerNo && f.Resolved != AnswerElsewhere {
 		return f.resolved()
 	}
+	if c, err := f.networkManager(); f.asksNetworkManager() && (err == nil || f.NetworkManager.Answer == AnswerHangs) {
+		return c, err
+	}
+	// resolvconf would take the nameservers away that the search is beside.
+	beside := f.SearchAlone && f.owner() == OwnerNetworkManager
 	c := f.resolvconf()
 	t.resolvconf(c)
 	switch {
-	case c.Path != "" && c.Flavour != Systemd:
+	case c.Path != "" && c.Flavour != Systemd && !beside:
 		return c, nil
 	case f.Writable != nil:
 		return none, fmt.Errorf("%w %w", ErrNoBackend, f.Writable)
@@ -211,6 +228,8 @@ func (f Facts) owner() Owner {
 		return OwnerResolvedStub
 	case isResolvedFile(f.Target, "resolv.conf"):
 		return OwnerResolvedUplink
+	case isNetworkManagerFile(f.Target) && !f.only("127.0.0.53"): // else it only says whom to ask
+		return OwnerNetworkManager
 	case f.Missing:
 		return OwnerMissing
 	}
@@ -238,6 +257,14 @@ func (f Facts) owner() Owner {
 func isResolvedFile(path, name string) bool {
 	return path == "/run/systemd/resolve/"+name || path == "/var/run/systemd/resolve/"+name ||
 		name == "stub-resolv.conf" && (path == "/usr/lib/systemd/resolv.conf" || path == "/lib/systemd/resolv.conf")
+}
+
+// isNetworkManagerFile reports whether a path is one of NetworkManager's own
+// files: what resolv.conf holds or would hold, and the same without a dnsmasq of
+// its own.
+func isNetworkManagerFile(path string) bool {
+	path = strings.TrimPrefix(path, "/var")
+	return path == networkManagerDir+"/resolv.conf" || path == networkManagerDir+"/no-stub-resolv.conf"
 }
 
 // comments returns the comments at the head of resolv.conf.

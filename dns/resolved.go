@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"os"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -44,29 +43,11 @@ func (r *resolved) installed(ctx context.Context, ifname string) (Settings, erro
 	if s = parse(ifname, resolvedText(text)); s.Empty() {
 		return s, nil
 	}
-	if r.elsewhere(ctx) {
+	if seenElsewhere(ctx, r.bus, resolveName) {
 		return Settings{Interface: ifname}, nil
 	}
 	s.Backend = BackendResolved
 	return s, nil
-}
-
-// elsewhere reports whether systemd-resolved sees other links than we. That of
-// the host runs where the first process does.
-func (r *resolved) elsewhere(ctx context.Context) bool {
-	own, err := os.Readlink("/proc/thread-self/ns/net")
-	if err != nil {
-		return false
-	}
-	if first, err := os.Readlink("/proc/1/ns/net"); err == nil && first == own {
-		return false
-	}
-	b, err := openBus(ctx, r.bus)
-	if err != nil {
-		return false
-	}
-	defer b.close()
-	return b.elsewhere()
 }
 
 // resolvedText turns a file of systemd-resolved's into resolv.conf's words.

@@ -52,7 +52,7 @@ func New(f Facts) *Resolver {
 // backends are those that something may stand at, the one that is cheapest to
 // look at first.
 func (r *Resolver) backends() []backend {
-	all := []backend{&file{path: r.path}, &resolved{bus: r.bus}}
+	all := []backend{&file{path: r.path}, r.networkManager(), &resolved{bus: r.bus}}
 	if c := r.facts.resolvconf(); c.Path != "" && c.Flavour != Systemd {
 		all = append(all, &resolvconf{choice: c})
 	}
@@ -65,20 +65,30 @@ func (r *Resolver) backend(name string) backend {
 		return &file{path: r.path}
 	case BackendResolved:
 		return &resolved{bus: r.bus}
+	case BackendNetworkManager:
+		return r.networkManager()
 	}
 	return &resolvconf{choice: r.facts.resolvconf()}
 }
 
+func (r *Resolver) networkManager() *networkManager {
+	return newNetworkManager(r.bus, r.path, networkManagerDir, "/etc/NetworkManager")
+}
+
 // Explain returns the choice for these settings, and its trace. Where files
-// leave it open it asks systemd-resolved, within some seconds.
+// leave it open it asks systemd-resolved and NetworkManager, within some seconds.
 func (r *Resolver) Explain(ctx context.Context, s Settings) (Choice, string, error) {
 	f := r.facts
 	f.Forced, f.Last = s.Backend, s.Last
+	f.SearchAlone = len(s.Servers) == 0 && len(s.Search) > 0
 	if len(s.Routing) > 0 && s.Last != BackendResolved {
 		f.Last = "" // it may not be able to split
 	}
 	if f.asksResolved() {
 		f.Resolved = askResolved(ctx, r.bus)
+	}
+	if f.asksNetworkManager() {
+		f.NetworkManager = askNetworkManager(ctx, r.bus)
 	}
 	return Choose(f)
 }
@@ -99,11 +109,16 @@ func (r *Resolver) Choose(ctx context.Context, s Settings) (Settings, string, er
 		return s, trace, errors.Join(err, ctx.Err())
 	}
 	s.Backend = c.Name
-	if c.Name == BackendResolved {
+	switch c.Name {
+	case BackendResolved:
 		s = s.normal()
+	case BackendNetworkManager:
+		if s, err = s.forNetworkManager(c.Splits); err != nil {
+			return s, trace, err
+		}
 	}
 	if len(s.Routing) > 0 && !c.Splits && !s.Lax {
-		return s, trace, fmt.Errorf("%s can't send ~%s alone to the tunnel: that takes systemd-resolved", c.Name, s.Routing[0])
+		return s, trace, fmt.Errorf("%s can't send ~%s alone to the tunnel: that takes systemd-resolved%s", c.Name, s.Routing[0], orDnsmasq(c.Name))
 	}
 	if err := r.backend(c.Name).ready(s); err != nil {
 		return s, trace, err

@@ -16,7 +16,7 @@ type View struct {
 	Trace  string         `json:"trace"`
 	Error  string         `json:"error,omitempty"` // why there is none
 	File   Answerer       `json:"resolv_conf"`     // what programs of the C library go by
-	Links  []LinkAnswerer `json:"links"`           // of systemd-resolved, and of tunnels in the file
+	Links  []LinkAnswerer `json:"links"`           // of systemd-resolved, and of tunnels where it isn't asked
 }
 
 // An Answerer is nameservers and the domains that they are asked for.
@@ -34,8 +34,8 @@ type LinkAnswerer struct {
 	DefaultRoute bool `json:"default_route"`
 }
 
-// View looks at the host. Nothing is changed; systemd-resolved is asked, if the
-// host's look-ups go to it, within some seconds.
+// View looks at the host. Nothing is changed; systemd-resolved or NetworkManager
+// is asked, if the host's look-ups go to it, within some seconds.
 func (r *Resolver) View(ctx context.Context) (View, error) {
 	c, trace, err := r.Explain(ctx, Settings{})
 	v := View{Owner: r.facts.owner(), Target: r.facts.Target, Chosen: c.Name, Trace: trace, Links: []LinkAnswerer{}}
@@ -47,6 +47,10 @@ func (r *Resolver) View(ctx context.Context) (View, error) {
 		v.Links, err = r.resolvedLinks(ctx)
 		return v, err
 	}
+	if c.Name == BackendNetworkManager {
+		v.Links = r.networkManager().links()
+		return v, nil
+	}
 	if isOurs(r.facts.Text) {
 		for i, t := range parseFile(r.facts.Text).tunnels {
 			v.Links = append(v.Links, LinkAnswerer{t.Interface, answererOf(t), i == 0 && t.Exclusive()})
@@ -57,6 +61,19 @@ func (r *Resolver) View(ctx context.Context) (View, error) {
 
 func answererOf(s Settings) Answerer {
 	return Answerer{append([]netip.Addr{}, s.Servers...), append([]string{}, s.Domains()...)}
+}
+
+// links are the tunnels that NetworkManager has been told of.
+func (n *networkManager) links() []LinkAnswerer {
+	list := []LinkAnswerer{}
+	for _, path := range []string{n.conf, n.masq} {
+		for i, e := range parseNM(readText(path)).entries {
+			if e.state == nmTold {
+				list = append(list, LinkAnswerer{e.Interface, answererOf(e.Settings), i == 0 && e.Exclusive()})
+			}
+		}
+	}
+	return list
 }
 
 // resolvedLinks asks systemd-resolved for all links that it has nameservers or

@@ -64,19 +64,28 @@ type resolved struct {
 func startResolved(t testing.TB, h *Host) *resolved {
 	t.Helper()
 	Need(t, "dbus-daemon")
+	h.Must("mkdir", "-p", "/run/dbus")
+	h.WriteFileMode("/run/bus.conf", anybody, 0o644)
+	h.Start("dbus-daemon", "--config-file=/run/bus.conf", "--nofork", "--nopidfile")
+	WaitFor(t, 10*time.Second, "the bus", func() bool { return h.Exists("/run/dbus/system_bus_socket") })
+	r := startResolvedOn(t, h)
+	r.ctl("dns", "eth0", hubLAN4)
+	r.ctl("default-route", "eth0", "yes")
+	return r
+}
+
+// startResolvedOn is startResolved on a bus that is there, without a word of
+// eth0.
+func startResolvedOn(t testing.TB, h *Host) *resolved {
+	t.Helper()
 	r := &resolved{h: h, root: resolvedRoot(t)}
 	h.Sh(`grep -q ^systemd-resolve: /etc/passwd || echo 'systemd-resolve:x:982:982::/:/usr/sbin/nologin' >>/etc/passwd
 		grep -q ^systemd-resolve: /etc/group || echo 'systemd-resolve:x:982:' >>/etc/group
-		mkdir -p /run/dbus /run/systemd/resolve
+		mkdir -p /run/systemd/resolve
 		chown systemd-resolve:systemd-resolve /run/systemd/resolve
 		ln -sf ../run/systemd/resolve/stub-resolv.conf /etc/resolv.conf`)
-	h.WriteFileMode("/run/bus.conf", anybody, 0o644)
 	h.WriteFileMode("/etc/systemd/resolved.conf", "[Resolve]\nLLMNR=no\nMulticastDNS=no\nFallbackDNS=\nCache=no\n", 0o644)
-	h.Start("dbus-daemon", "--config-file=/run/bus.conf", "--nofork", "--nopidfile")
-	WaitFor(t, 10*time.Second, "the bus", func() bool { return h.Exists("/run/dbus/system_bus_socket") })
 	r.start()
-	r.ctl("dns", "eth0", hubLAN4)
-	r.ctl("default-route", "eth0", "yes")
 	return r
 }
 

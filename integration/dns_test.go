@@ -179,10 +179,11 @@ func TestDNSRefused(t *testing.T) {
 		{"DNS = 10.8.0.1, ~corp.example", "DNS: file can't send ~corp.example alone to the tunnel: that takes systemd-resolved"},
 		{"DNS = 10.8.0.256", `DNS: "10.8.0.256" is not an address`},
 		{"DNS = 10.8.0.1, corp..example", `DNS: "corp..example" is neither an address nor a search domain`},
-		{"DNSBackend = networkmanager", `DNSBackend: "networkmanager" is none of auto, resolved, resolvconf, file and off`},
+		{"DNSBackend = nscd", `DNSBackend: "nscd" is none of auto, resolved, networkmanager, resolvconf, file and off`},
 		{"DNSFailure = ignore", `DNSFailure: "ignore" is neither fail nor warn`},
 		{"DNS = 10.8.0.1\nDNSBackend = resolved", "DNS: systemd-resolved isn't on the system bus"},
 		{"DNS = 10.8.0.1\nDNSBackend = resolvconf", "DNS: resolvconf is not installed"},
+		{"DNS = 10.8.0.1\nDNSBackend = networkmanager", "DNS: NetworkManager isn't on the system bus"},
 	} {
 		h.WriteFile(configOf("wg0"), fullTunnel(t, 0, c.line))
 		out := wgctlFails(h, 1, "up", "wg0")

@@ -52,8 +52,15 @@ const injectReport = "\ninjected: "
 // that injects stays behind until what wgctl started has ended.
 func (h *Host) Inject(f Fault, args ...string) Injected {
 	h.t.Helper()
+	return h.InjectWhere("", f, args...)
+}
+
+// InjectWhere is Inject for those calls alone that name something: a part of a
+// path, of the words that Injected has for a call.
+func (h *Host) InjectWhere(words string, f Fault, args ...string) Injected {
+	h.t.Helper()
 	args = append([]string{Bin(h.t)}, args...)
-	p := h.startRole("inject", append([]string{f.Kind, strconv.Itoa(f.At)}, args...)...)
+	p := h.startRole("inject", append([]string{f.Kind, strconv.Itoa(f.At), words}, args...)...)
 	p.Expect(runLimit, injectReport)
 	out := p.Output()
 	var r injection
@@ -107,19 +114,19 @@ func init() {
 	roles["injected"] = injected
 }
 
-// inject runs the program in args[2:] under a filter of seccomp(2) that asks
+// inject runs the program in args[3:] under a filter of seccomp(2) that asks
 // this process about every call of faults.
 func inject(args []string) error {
 	at, err := strconv.Atoi(args[1])
 	if err != nil {
 		return err
 	}
-	in := &injector{kind: args[0], at: at, exe: args[2]}
+	in := &injector{kind: args[0], at: at, words: args[2], exe: args[3]}
 	ours, theirs, err := socketPair()
 	if err != nil {
 		return err
 	}
-	cmd := roleCommand("injected", args[2:]...)
+	cmd := roleCommand("injected", args[3:]...)
 	cmd.Env = append(cmd.Env, "GODEBUG=asyncpreemptoff=1") // its signals restart calls, which would count twice
 	cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
 	cmd.ExtraFiles = []*os.File{theirs}
@@ -215,6 +222,7 @@ func filter() (listener int, err error) {
 type injector struct {
 	kind     string
 	at       int
+	words    string
 	exe      string
 	pid      int // of the program
 	listener int
@@ -347,6 +355,9 @@ func (in *injector) counts(n *notification) bool {
 	}
 	// A device whose process gets a signal of its own is another story.
 	if in.kind != FaultError && !in.isThread(n.pid) {
+		return false
+	}
+	if !strings.Contains(n.describe(), in.words) {
 		return false
 	}
 	switch int(n.nr) {

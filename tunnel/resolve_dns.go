@@ -82,12 +82,18 @@ func dnsText(next, prev dns.Settings) string {
 		return "resolvectl revert " + next.Interface
 	case next.Empty() && prev.Backend == dns.BackendFile:
 		return "edit /etc/resolv.conf (without " + next.Interface + ")"
+	case next.Empty() && prev.Backend == dns.BackendNetworkManager:
+		return "nmcli general reload (without " + next.Interface + ")"
 	case next.Empty():
 		return "resolvconf -d " + next.Interface + " -f"
 	case next.Backend == dns.BackendResolved:
 		return fmt.Sprintf("resolvectl dns %s (%s)", next.Interface, what)
 	case next.Backend == dns.BackendFile:
 		return fmt.Sprintf("edit /etc/resolv.conf (%s: %s)", next.Interface, what)
+	case next.Backend == dns.BackendNetworkManager && len(next.Routing) > 0:
+		return fmt.Sprintf("nmcli general reload dns-full (%s: %s)", next.Interface, what)
+	case next.Backend == dns.BackendNetworkManager:
+		return fmt.Sprintf("nmcli general reload (%s: %s)", next.Interface, what)
 	case len(next.Servers) == 0:
 		return fmt.Sprintf("resolvconf -a %s -m 0 (%s)", next.Interface, what)
 	}

@@ -156,7 +156,7 @@ func answererText(a dns.Answerer) string {
 
 // dnsBackendFlag adds --dns-backend.
 func dnsBackendFlag(cmd *cobra.Command, opts *tunnel.Options) {
-	cmd.Flags().Var((*dnsBackendValue)(&opts.DNSBackend), "dns-backend", "who is told of DNS: auto, resolved, resolvconf, file or off")
+	cmd.Flags().Var((*dnsBackendValue)(&opts.DNSBackend), "dns-backend", "who is told of DNS: auto, resolved, networkmanager, resolvconf, file or off")
 	words := stringsIn(config.DNSBackends)
 	_ = cmd.RegisterFlagCompletionFunc("dns-backend", cobra.FixedCompletions(words, cobra.ShellCompDirectiveNoFileComp))
 }
@@ -174,7 +174,7 @@ func (b *dnsBackendValue) String() string { return string(*b) }
 func (b *dnsBackendValue) Type() string   { return "WHO" }
 func (b *dnsBackendValue) Set(s string) error {
 	if !slices.Contains(config.DNSBackends, config.DNSBackend(s)) {
-		return errors.New("must be auto, resolved, resolvconf, file or off")
+		return errors.New("must be auto, resolved, networkmanager, resolvconf, file or off")
 	}
 	*b = dnsBackendValue(s)
 	return nil

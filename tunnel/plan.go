@@ -72,6 +72,9 @@ func (p *planner) up() {
 		p.link()
 	}
 	p.sysctls(p.want.Sysctls)
+	if p.losesIPv4() {
+		p.withoutIPv4()
+	}
 	p.routesAndRules()
 	p.passages(p.want.Passage)
 	p.dns(p.want.DNS)
@@ -290,6 +293,38 @@ func (p *planner) goneAddresses() {
 		}
 	}
 	p.promotion(false)
+}
+
+// losesIPv4 reports whether the link had IPv4 addresses and is to have none.
+func (p *planner) losesIPv4() bool {
+	is4 := func(a netip.Prefix) bool { return a.Addr().Is4() }
+	return slices.ContainsFunc(p.have.Addresses, is4) && !slices.ContainsFunc(p.want.Addresses, is4) &&
+		!slices.ContainsFunc(p.have.Addresses, func(a netip.Prefix) bool { return is4(a) && !p.goes(a) })
+}
+
+// withoutIPv4 takes the last IPv4 address off the link. All its IPv4 routes go
+// along (fib_disable_ip): so they are taken away before, which makes the way
+// back whole, and those that are wanted come afterwards.
+func (p *planner) withoutIPv4() {
+	have := *p.have
+	have.Routes, have.Addresses = nil, nil
+	for _, r := range p.have.Routes {
+		ours := slices.Contains(p.last.Routes, r.Route) || slices.Contains(p.want.Routes, r.Route)
+		if r.Dst.Addr().Is6() || !ours {
+			have.Routes = append(have.Routes, r)
+			continue
+		}
+		p.add(routeDel{link: p.name, route: r.Route})
+	}
+	for _, a := range p.have.Addresses {
+		if a.Addr().Is6() {
+			have.Addresses = append(have.Addresses, a)
+			continue
+		}
+		p.add(addressDel{link: p.name, prefix: a})
+	}
+	p.promotion(false)
+	p.have = &have
 }
 
 // promotion brackets changes of addresses. Deleting the first IPv4 address of

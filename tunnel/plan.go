@@ -157,11 +157,10 @@ func (p *planner) device(isNew bool, next, prev netlinkx.DeviceChange) {
 // off the link and no new ones (addrconf_notify): they come after the one and
 // go before the other, so that the way back has them too.
 func (p *planner) crossesMTU6() (grows, shrinks bool) {
-	const least = 1280 // IPV6_MIN_MTU
 	if p.have.Link == nil {
 		return false, false
 	}
-	now, then := p.have.Link.MTU >= least, p.want.MTU >= least
+	now, then := p.have.Link.MTU >= routes.MinIPv6MTU, p.want.MTU >= routes.MinIPv6MTU
 	return !now && then, now && !then
 }
 

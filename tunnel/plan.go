@@ -37,6 +37,7 @@ type planner struct {
 	last  *Spec
 	name  string
 	steps []Step
+	late  []Step // routes that come when addresses are gone
 }
 
 func (p *planner) add(s ...Step) { p.steps = append(p.steps, s...) }
@@ -83,6 +84,7 @@ func (p *planner) up() {
 	}
 	p.goneRoutes(p.want.Routes)
 	p.goneAddresses()
+	p.add(p.late...)
 	if shrinks {
 		p.link()
 	}
@@ -208,7 +210,11 @@ func (p *planner) routesAndRules() {
 		}
 	}
 	for _, r := range p.want.Routes {
-		if !installed[r] {
+		switch {
+		case installed[r]:
+		case p.inTheWay(r):
+			p.late = append(p.late, routeAdd{link: p.name, route: r})
+		default:
 			p.add(routeAdd{link: p.name, route: r})
 		}
 	}
@@ -218,6 +224,14 @@ func (p *planner) routesAndRules() {
 			p.add(ruleAdd{rule: r})
 		}
 	}
+}
+
+// inTheWay reports whether the kernel has the route itself, of an address that
+// is about to go.
+func (p *planner) inTheWay(r routes.Route) bool {
+	return r.Table == routes.TableMain && slices.ContainsFunc(p.have.Addresses, func(a netip.Prefix) bool {
+		return a.Masked() == r.Dst && p.goes(a)
+	})
 }
 
 // ourRules are those in the kernel that carry our protocol number.
@@ -274,8 +288,25 @@ func (p *planner) addresses() {
 				p.add(addressDel{link: p.name, prefix: old})
 			}
 		}
+		p.makeWay(a)
 		p.add(addressAdd{link: p.name, prefix: a})
 	}
+}
+
+// makeWay takes away the route that the kernel will make itself of an address,
+// and in whose place the old one couldn't come back.
+func (p *planner) makeWay(a netip.Prefix) {
+	i := slices.IndexFunc(p.have.Routes, func(r netlinkx.InstalledRoute) bool {
+		return r.Plain && r.Protocol == netlinkx.Protocol && r.Table == routes.TableMain && r.Dst == a.Masked() &&
+			slices.Contains(p.last.Routes, r.Route) && !slices.Contains(p.want.Routes, r.Route)
+	})
+	if i < 0 {
+		return
+	}
+	p.add(routeDel{link: p.name, route: p.have.Routes[i].Route})
+	have := *p.have
+	have.Routes = slices.Delete(slices.Clone(have.Routes), i, i+1)
+	p.have = &have
 }
 
 // goes reports whether an address was ours and isn't wanted any more.
@@ -308,7 +339,8 @@ func (p *planner) withoutIPv4() {
 	have := *p.have
 	have.Routes, have.Addresses = nil, nil
 	for _, r := range p.have.Routes {
-		ours := slices.Contains(p.last.Routes, r.Route) || slices.Contains(p.want.Routes, r.Route)
+		ours := r.Plain && r.Protocol == netlinkx.Protocol &&
+			(slices.Contains(p.last.Routes, r.Route) || slices.Contains(p.want.Routes, r.Route))
 		if r.Dst.Addr().Is6() || !ours {
 			have.Routes = append(have.Routes, r)
 			continue

@@ -10,9 +10,9 @@ import (
 	"fmt"
 	"io/fs"
 	"net/netip"
-	"slices"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 

@@ -169,6 +169,7 @@ var conformance = []struct {
 		"route t0 10.9.0.0/16",
 		"set t0 1279 up",
 		"address t0 fd00:9::1/64 => EINVAL",
+		"route t0 fd01::/16 => ENODEV, not there",
 		"address t0 10.8.1.1/24",
 		"set t0 1280 up",
 		"address t0 fd00:9::1/64",

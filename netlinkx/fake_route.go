@@ -42,6 +42,8 @@ func (f *Fake) RouteAdd(ctx context.Context, link string, r routes.Route) error 
 	switch {
 	case l == nil:
 		return missingError{unix.ENODEV}
+	case r.Dst.Addr().Is6() && l.MTU < minMTU6:
+		return missingError{unix.ENODEV} // for IPv6, it is none
 	case r.Dst.Addr().Is6() && f.either("ipv6", link, "disable_ipv6"):
 		return unix.EACCES
 	case !l.Up:

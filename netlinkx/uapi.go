@@ -70,7 +70,7 @@ func uapiDo(ctx context.Context, path string, request []byte, line func(key, val
 	return err
 }
 
-func uapiTalk(conn net.Conn, request []byte, line func(key, value []byte) error) error {
+func uapiTalk(conn io.ReadWriter, request []byte, line func(key, value []byte) error) error {
 	if _, err := conn.Write(request); err != nil {
 		return err
 	}
@@ -103,10 +103,17 @@ func uapiTalk(conn net.Conn, request []byte, line func(key, value []byte) error)
 }
 
 func uapiGet(ctx context.Context, path, name string) (Device, error) {
+	return uapiDeviceOf(name, func(request []byte, line func(key, value []byte) error) error {
+		return uapiDo(ctx, path, request, line)
+	})
+}
+
+// uapiDeviceOf reads a device by an exchange, which is uapiDo or uapiTalk.
+func uapiDeviceOf(name string, exchange func(request []byte, line func(key, value []byte) error) error) (Device, error) {
 	d := Device{Name: name, Backend: BackendUserspace}
 	var peers peerList
 	var peer *Peer
-	err := uapiDo(ctx, path, []byte("get=1\n\n"), func(key, value []byte) error {
+	err := exchange([]byte("get=1\n\n"), func(key, value []byte) error {
 		if string(key) == "public_key" {
 			peer = peers.add()
 		}

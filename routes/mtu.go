@@ -18,7 +18,7 @@ const MinIPv6MTU = 1280
 // MTU returns the MTU of a link whose peers are reached over paths of the
 // given MTUs, in bytes: the least of them, else that of the way to the
 // internet (0: none), else 1500; less Overhead. This is wg-quick's set_mtu_up,
-// but a link with IPv6 addresses never gets less than MinIPv6MTU.
+// but a link with IPv6 addresses or routes never gets less than MinIPv6MTU.
 func MTU(paths []int, internet int, ipv6 bool) (mtu int, trace string) {
 	var t strings.Builder
 	for _, p := range paths {

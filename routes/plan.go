@@ -80,7 +80,7 @@ func Plan(f Facts) (Decision, error) {
 		for _, p := range prefixes {
 			d.Routes = append(d.Routes, Route{Dst: p, Table: f.Table, Metric: f.metricOf(p)})
 		}
-		d.Routes = aggregate(exclude(d.Routes, f), f)
+		d.Routes = withoutConnected(aggregate(exclude(d.Routes, f), f), f.OnLink)
 		d.Trace = fmt.Sprintf("routes: [table=%d ret=%d]", f.Table, len(d.Routes))
 		return d, nil
 	}
@@ -99,7 +99,7 @@ func Plan(f Facts) (Decision, error) {
 		}
 	}
 	wanted := len(d.Routes)
-	d.Routes = aggregate(exclude(d.Routes, f), f)
+	d.Routes = withoutConnected(aggregate(exclude(d.Routes, f), f), f.OnLink)
 	for _, fam := range defaults {
 		if f.FailClosed {
 			d.Routes = append(d.Routes, Route{Dst: defaultOf(fam), Table: d.FwMark, Metric: MetricLast, Kind: Unreachable})
@@ -113,6 +113,20 @@ func Plan(f Facts) (Decision, error) {
 	d.Trace = fmt.Sprintf("routes: [table=auto covered=%d default=%d fwmark=%s ret=%d]",
 		len(prefixes)-wanted, len(defaults), markSource(f, d.FwMark), len(d.Routes))
 	return d, nil
+}
+
+// withoutConnected leaves out the routes that the kernel makes itself of the
+// link's addresses: there can't be another that differs in nothing.
+func withoutConnected(list []Route, onLink []netip.Prefix) []Route {
+	const kernel6 = 256 // IP6_RT_PRIO_ADDRCONF; of IPv4 it is 0
+	return slices.DeleteFunc(list, func(r Route) bool {
+		metric, host := uint32(0), 32 // of which IPv4 has none (fib_add_ifaddr)
+		if r.Dst.Addr().Is6() {
+			metric, host = kernel6, 0
+		}
+		return r.Kind == Unicast && r.Table == TableMain && r.Metric == metric && r.Dst.Bits() != host && r.Dst.Bits() > 0 &&
+			slices.Contains(onLink, r.Dst)
+	})
 }
 
 // metricOf returns the metric of a prefix' route. The kernel's own for IPv6 is

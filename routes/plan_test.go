@@ -145,6 +145,20 @@ routes: [table=auto covered=0 default=0 fwmark=0xca6d(free) ret=1]`,
 routes: [table=1234 ret=3]`,
 		},
 		{
+			name:  "the main table has what the addresses make",
+			facts: Facts{Table: TableMain, AllowedIPs: prefixes("10.8.0.0/24 10.9.0.1/32 10.9.0.0/24 fd00::/64"), OnLink: prefixes("10.8.0.0/24 10.9.0.1/32 fd00::/64")},
+			want: `fd00::/64
+10.9.0.1/32
+10.9.0.0/24
+routes: [table=254 ret=3]`,
+		},
+		{
+			name:  "what is left of a prefix is one of the link's",
+			facts: Facts{Metric: 256, AllowedIPs: prefixes("10.8.0.0/16 fd00::/48"), Excluded: prefixes("10.8.0.0/17 fd00::/49"), OnLink: prefixes("10.8.128.0/17 fd00:0:0:8000::/49")},
+			want: `10.8.128.0/17 metric 256
+routes: [table=auto covered=0 default=0 fwmark=none ret=1]`,
+		},
+		{
 			name:  "both defaults",
 			facts: Facts{AllowedIPs: prefixes("0.0.0.0/0 ::/0"), Rules: kernelRules},
 			want: `::/0 table 51820

@@ -9,6 +9,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/wgctl/wgctl/routes"
 )
 
 // A Report is told of every step before it is taken.
@@ -124,9 +126,11 @@ func makesLink(s Step) bool {
 
 // goesWithLink reports whether what the step did ends when its link does.
 func goesWithLink(s Step) bool {
-	switch s.(type) {
-	case deviceSet, linkSet, addressAdd, routeAdd:
+	switch s := s.(type) {
+	case deviceSet, linkSet, addressAdd:
 		return true
+	case routeAdd:
+		return s.route.Kind == routes.Unicast // a dead end leads through no link
 	}
 	return false
 }

@@ -178,6 +178,22 @@ func TestEndpointLookupIsCancelled(t *testing.T) {
 	})
 }
 
+// An IPv6 route on a link that is too small for IPv6 is refused before the
+// kernel would, in the middle, with "no such device".
+func TestIPv6TakesAnMTU(t *testing.T) {
+	h := newFakeHost(t)
+	have, err := Observe(t.Context(), h.host(), "wg0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	cfg := parse(t, strings.Replace(files[10], "10.8.0.0/24", "10.8.0.0/24, fd00::/64", 1))
+	_, err = Resolve(t.Context(), h.host(), cfg, make([]netip.AddrPort, 1), have, Options{})
+	want := "wg0.conf:7: [Peer] AllowedIPs: fd00::/64 needs an IPv6 route, and an MTU of 576 is less than the 1280 bytes that IPv6 takes"
+	if fmt.Sprint(err) != want {
+		t.Errorf("error\n%v\nwant\n%s", err, want)
+	}
+}
+
 func TestIPv6IsCheckedFirst(t *testing.T) {
 	h := newFakeHost(t)
 	if err := h.SetSysctl(t.Context(), "net.ipv6.conf.default.disable_ipv6", "1"); err != nil {

@@ -39,16 +39,20 @@ var errInjected = errors.New("injected")
 
 // newFakeHost is a host with one network card, its default route, and a few
 // things that are somebody else's.
-func newFakeHost(t *testing.T) *fakeHost {
+func newFakeHost(t testing.TB) *fakeHost { return newFakeHostAt(t, memoryDir(t)) }
+
+// newFakeHostAt has its records in that folder.
+func newFakeHostAt(t testing.TB, dir string) *fakeHost {
+	t.Helper()
 	f := netlinkx.NewFake()
 	f.AddLink(netlinkx.Link{Name: "eth0", MTU: 1500, Up: true}, netip.MustParsePrefix("192.0.2.9/24"), netip.MustParsePrefix("2001:db8::9/64"))
-	h := &fakeHost{Fake: f, firewalls: map[string]firewall.Ruleset{}, resolvers: map[string]dns.Settings{}, passages: map[firewall.Place]map[string]firewall.Passage{}, records: &Records{Dir: memoryDir(t)}}
+	h := &fakeHost{Fake: f, firewalls: map[string]firewall.Ruleset{}, resolvers: map[string]dns.Settings{}, passages: map[firewall.Place]map[string]firewall.Passage{}, records: &Records{Dir: dir}}
 	f.OnCall = func(verb string) error { return h.change() }
 	return h
 }
 
 // memoryDir is a folder in memory, as /run is: records are synced to disk.
-func memoryDir(t *testing.T) string {
+func memoryDir(t testing.TB) string {
 	dir, err := os.MkdirTemp("/dev/shm", "wgctl-test-")
 	if err != nil {
 		return t.TempDir()

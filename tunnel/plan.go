@@ -37,6 +37,7 @@ type planner struct {
 	last  *Spec
 	name  string
 	steps []Step
+	late  []Step // routes that come when addresses are gone
 }
 
 func (p *planner) add(s ...Step) { p.steps = append(p.steps, s...) }
@@ -72,6 +73,9 @@ func (p *planner) up() {
 		p.link()
 	}
 	p.sysctls(p.want.Sysctls)
+	if p.losesIPv4() {
+		p.withoutIPv4()
+	}
 	p.routesAndRules()
 	p.passages(p.want.Passage)
 	p.dns(p.want.DNS)
@@ -80,6 +84,7 @@ func (p *planner) up() {
 	}
 	p.goneRoutes(p.want.Routes)
 	p.goneAddresses()
+	p.add(p.late...)
 	if shrinks {
 		p.link()
 	}
@@ -154,11 +159,10 @@ func (p *planner) device(isNew bool, next, prev netlinkx.DeviceChange) {
 // off the link and no new ones (addrconf_notify): they come after the one and
 // go before the other, so that the way back has them too.
 func (p *planner) crossesMTU6() (grows, shrinks bool) {
-	const least = 1280 // IPV6_MIN_MTU
 	if p.have.Link == nil {
 		return false, false
 	}
-	now, then := p.have.Link.MTU >= least, p.want.MTU >= least
+	now, then := p.have.Link.MTU >= routes.MinIPv6MTU, p.want.MTU >= routes.MinIPv6MTU
 	return !now && then, now && !then
 }
 
@@ -206,7 +210,11 @@ func (p *planner) routesAndRules() {
 		}
 	}
 	for _, r := range p.want.Routes {
-		if !installed[r] {
+		switch {
+		case installed[r]:
+		case p.inTheWay(r):
+			p.late = append(p.late, routeAdd{link: p.name, route: r})
+		default:
 			p.add(routeAdd{link: p.name, route: r})
 		}
 	}
@@ -216,6 +224,14 @@ func (p *planner) routesAndRules() {
 			p.add(ruleAdd{rule: r})
 		}
 	}
+}
+
+// inTheWay reports whether the kernel has the route itself, of an address that
+// is about to go.
+func (p *planner) inTheWay(r routes.Route) bool {
+	return r.Table == routes.TableMain && slices.ContainsFunc(p.have.Addresses, func(a netip.Prefix) bool {
+		return a.Masked() == r.Dst && p.goes(a)
+	})
 }
 
 // ourRules are those in the kernel that carry our protocol number.
@@ -272,8 +288,25 @@ func (p *planner) addresses() {
 				p.add(addressDel{link: p.name, prefix: old})
 			}
 		}
+		p.makeWay(a)
 		p.add(addressAdd{link: p.name, prefix: a})
 	}
+}
+
+// makeWay takes away the route that the kernel will make itself of an address,
+// and in whose place the old one couldn't come back.
+func (p *planner) makeWay(a netip.Prefix) {
+	i := slices.IndexFunc(p.have.Routes, func(r netlinkx.InstalledRoute) bool {
+		return r.Plain && r.Protocol == netlinkx.Protocol && r.Table == routes.TableMain && r.Dst == a.Masked() &&
+			slices.Contains(p.last.Routes, r.Route) && !slices.Contains(p.want.Routes, r.Route)
+	})
+	if i < 0 {
+		return
+	}
+	p.add(routeDel{link: p.name, route: p.have.Routes[i].Route})
+	have := *p.have
+	have.Routes = slices.Delete(slices.Clone(have.Routes), i, i+1)
+	p.have = &have
 }
 
 // goes reports whether an address was ours and isn't wanted any more.
@@ -290,6 +323,39 @@ func (p *planner) goneAddresses() {
 		}
 	}
 	p.promotion(false)
+}
+
+// losesIPv4 reports whether the link had IPv4 addresses and is to have none.
+func (p *planner) losesIPv4() bool {
+	is4 := func(a netip.Prefix) bool { return a.Addr().Is4() }
+	return slices.ContainsFunc(p.have.Addresses, is4) && !slices.ContainsFunc(p.want.Addresses, is4) &&
+		!slices.ContainsFunc(p.have.Addresses, func(a netip.Prefix) bool { return is4(a) && !p.goes(a) })
+}
+
+// withoutIPv4 takes the last IPv4 address off the link. All its IPv4 routes go
+// along (fib_disable_ip): so they are taken away before, which makes the way
+// back whole, and those that are wanted come afterwards.
+func (p *planner) withoutIPv4() {
+	have := *p.have
+	have.Routes, have.Addresses = nil, nil
+	for _, r := range p.have.Routes {
+		ours := r.Plain && r.Protocol == netlinkx.Protocol &&
+			(slices.Contains(p.last.Routes, r.Route) || slices.Contains(p.want.Routes, r.Route))
+		if r.Dst.Addr().Is6() || !ours {
+			have.Routes = append(have.Routes, r)
+			continue
+		}
+		p.add(routeDel{link: p.name, route: r.Route})
+	}
+	for _, a := range p.have.Addresses {
+		if a.Addr().Is6() {
+			have.Addresses = append(have.Addresses, a)
+			continue
+		}
+		p.add(addressDel{link: p.name, prefix: a})
+	}
+	p.promotion(false)
+	p.have = &have
 }
 
 // promotion brackets changes of addresses. Deleting the first IPv4 address of

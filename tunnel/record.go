@@ -112,23 +112,25 @@ func (rs *Records) Load(name string) (*Record, error) {
 	if err != nil {
 		return nil, fmt.Errorf("reading record of %s: %w", name, err)
 	}
+	return decodeRecord(b, name), nil
+}
+
+// decodeRecord reads the text of a record; nil if it is none of that tunnel's.
+func decodeRecord(b []byte, name string) *Record {
 	var r Record
 	d := json.NewDecoder(bytes.NewReader(b))
 	if d.Decode(&r) != nil || r.Version != recordVersion || r.Spec == nil || r.Spec.Name != name {
-		return nil, nil
+		return nil
 	}
-	return &r, nil
+	return &r
 }
 
 // Save writes the record whole, before what it describes is done.
 func (rs *Records) Save(r *Record) error {
-	r.Version = recordVersion
 	if err := os.MkdirAll(rs.Dir, 0o700); err != nil {
 		return fmt.Errorf("making the record's folder: %w", err)
 	}
-	kept := *r
-	kept.Spec, kept.Before = r.Spec.recorded(), r.Before.recorded()
-	b, err := json.Marshal(kept)
+	b, err := r.encode()
 	if err != nil {
 		return fmt.Errorf("writing record of %s: %w", r.Spec.Name, err)
 	}
@@ -136,6 +138,14 @@ func (rs *Records) Save(r *Record) error {
 		return fmt.Errorf("writing record of %s: %w", r.Spec.Name, err)
 	}
 	return nil
+}
+
+// encode returns the text that decodeRecord reads.
+func (r *Record) encode() ([]byte, error) {
+	r.Version = recordVersion
+	kept := *r
+	kept.Spec, kept.Before = r.Spec.recorded(), r.Before.recorded()
+	return json.Marshal(kept)
 }
 
 // recorded is the Spec as a record keeps it.

@@ -11,6 +11,7 @@ import (
 
 	"github.com/wgctl/wgctl/config"
 	"github.com/wgctl/wgctl/netlinkx"
+	"github.com/wgctl/wgctl/routes"
 )
 
 // Options change what a file says.
@@ -103,8 +104,10 @@ func (r *resolver) ipv6(ctx context.Context) error {
 		why = "this kernel has no IPv6"
 	case err != nil:
 		return fmt.Errorf("reading sysctl %s: %w", key, err)
-	case v == "0":
+	case v == "0" && (r.cfg.Interface.MTU == 0 || r.cfg.Interface.MTU >= routes.MinIPv6MTU):
 		return nil
+	case v == "0":
+		why = fmt.Sprintf("an MTU of %d is less than the %d bytes that IPv6 takes", r.cfg.Interface.MTU, routes.MinIPv6MTU)
 	default:
 		why = fmt.Sprintf("IPv6 is disabled here (sysctl %s=%s)", key, v)
 	}

@@ -12,6 +12,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -93,7 +94,8 @@ func (r *resolver) mtu(ctx context.Context) error {
 	}
 	r.spec.MTUChosen = true
 	// With the tunnel up, the way to an endpoint may lead through the tunnel.
-	if r.have.Link != nil && r.last != nil && r.last.MTUChosen && sameEndpoints(r.last, r.spec) {
+	ipv6 := r.spec.hasIPv6()
+	if r.have.Link != nil && r.last != nil && r.last.MTUChosen && sameEndpoints(r.last, r.spec) && !(ipv6 && r.last.MTU < routes.MinIPv6MTU) {
 		r.spec.MTU = r.last.MTU
 		return nil
 	}
@@ -123,14 +125,17 @@ func (r *resolver) mtu(ctx context.Context) error {
 			internet = path.MTU
 		}
 	}
-	ipv6 := false
-	for _, a := range r.spec.Addresses {
-		ipv6 = ipv6 || a.Addr().Is6()
-	}
 	mtu, trace := routes.MTU(paths, internet, ipv6)
 	r.spec.MTU = mtu
 	r.trace(trace)
 	return nil
+}
+
+// hasIPv6 reports whether the link has anything of IPv6: of a route alone the
+// kernel asks the same MTU as of an address.
+func (s *Spec) hasIPv6() bool {
+	return slices.ContainsFunc(s.Addresses, func(a netip.Prefix) bool { return a.Addr().Is6() }) ||
+		slices.ContainsFunc(s.Routes, func(r routes.Route) bool { return r.Dst.Addr().Is6() && r.Kind == routes.Unicast })
 }
 
 func sameEndpoints(a, b *Spec) bool {

@@ -27,7 +27,7 @@ var addressRules = []Rule{
 		Mend:  "give the tunnel an address of its own",
 	}, {
 		Name: "family-no-address", Severity: Warning, file: familyNoAddress,
-		Finds: "AllowedIPs of a family of which the interface has no Address",
+		Finds: "AllowedIPs of a family of which the interface has no Address, but for default routes",
 		Why:   "packets of that family have no source address that the other end would take",
 		Mend:  "add an Address of that family, or leave its prefixes out",
 	}, {
@@ -114,6 +114,9 @@ func familyNoAddress(l *look) {
 	told := map[bool]bool{}
 	for _, c := range l.claims() {
 		six := c.prefix.Addr().Is6()
+		if c.prefix.Bits() <= 1 { // a whole family may be led into the tunnel to keep it from leaking
+			continue
+		}
 		if told[six] || slices.ContainsFunc(in.Addresses, func(a netip.Prefix) bool { return a.Addr().Is6() == six }) {
 			continue
 		}

@@ -141,14 +141,16 @@ type spelling struct {
 
 // spellings are those of all peers.
 func (l *look) spellings() (out []spelling) {
-	for i, p := range l.cfg.Peers {
-		at, text := l.cfg.AllowedIPItems(l.file.Text, i)
-		for j, a := range p.AllowedIPs {
-			if j < len(at) && a.Sign == config.Unsigned {
-				out = append(out, spelling{claim{a.Prefix, i, j}, at[j], text[j]})
-			}
+	peer, n := -1, 0
+	l.cfg.AllowedIPItems(l.file.Text, func(of int, at config.Item, text string) {
+		if of != peer {
+			peer, n = of, 0
 		}
-	}
+		if ips := l.cfg.Peers[of].AllowedIPs; n < len(ips) && ips[n].Sign == config.Unsigned {
+			out = append(out, spelling{claim{ips[n].Prefix, of, n}, at, text})
+		}
+		n++
+	})
 	return out
 }
 

@@ -150,6 +150,9 @@ func (h hookLine) left(all []hookLine) string {
 			return "runs " + program
 		}
 	}
+	if strings.Contains(h.text, "nft") && slices.ContainsFunc(all, func(d hookLine) bool { return !d.up && d.removesContainer() }) {
+		return "" // and with it all that is in there
+	}
 	for _, c := range h.changes {
 		if c.Remove || !lasting(c.Thing) {
 			continue
@@ -164,6 +167,13 @@ func (h hookLine) left(all []hookLine) string {
 // programWord finds a program that is run, whatever its path.
 func programWord(program string) *regexp.Regexp {
 	return regexp.MustCompile(`(^|[\s;&|/(])` + regexp.QuoteMeta(program) + `\s`)
+}
+
+func (h hookLine) removesContainer() bool {
+	return slices.ContainsFunc(h.changes, func(c hook.Change) bool {
+		_, ok := c.Thing.(hook.Container)
+		return ok && c.Remove
+	})
 }
 
 func (h hookLine) undoes(t hook.Thing) bool {

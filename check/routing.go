@@ -114,7 +114,7 @@ func (f *Facts) hasIPv6(own string) bool {
 
 func ipv6Leak(l *look) {
 	in := l.cfg.Interface
-	if in.Table.Mode == config.TableOff || in.KillSwitch || !l.takes(all4) || l.takes(all6) {
+	if in.Table.Mode != config.TableAuto || in.KillSwitch || !l.takes(all4) || l.takes(all6) {
 		return
 	}
 	if l.host != nil && !l.host.hasIPv6(l.file.Name) || l.mentions("ip6tables", "disable_ipv6", "nft ") {

@@ -8,21 +8,26 @@ import "strings"
 // its place in the line from 0.
 type Item struct{ Line, N int }
 
-// AllowedIPItems returns the allowed IPs of a peer in their order, each with its
-// place and as the text spells it. The text is that of which c was parsed.
-func (c *Config) AllowedIPItems(text []byte, peer int) (at []Item, spelled []string) {
+// AllowedIPItems calls f with each allowed IP of all peers, in their order: which
+// peer has it, its place, and how the text spells it. The text is that of which
+// c was parsed.
+func (c *Config) AllowedIPItems(text []byte, f func(peer int, at Item, spelled string)) {
 	lines := strings.Split(string(text), "\n")
-	for n := 0; ; n++ {
-		num := c.Line(peer, "AllowedIPs", n)
-		if num == 0 || num > len(lines) {
-			return at, spelled
-		}
-		if last := len(at); last > 0 && at[last-1].Line == num {
-			continue // all of a line are taken at once
-		}
-		start, end, _ := valueSpan(lines[num-1])
-		for i, item := range listItems("AllowedIPs", lines[num-1][start:end]) {
-			at, spelled = append(at, Item{num, i}), append(spelled, squash(item))
+	for peer := range c.Peers {
+		done := 0 // all of a line are taken at once
+		for n := 0; ; n++ {
+			num := c.Line(peer, "AllowedIPs", n)
+			if num == 0 || num > len(lines) {
+				break
+			}
+			if num == done {
+				continue
+			}
+			done = num
+			start, end, _ := valueSpan(lines[num-1])
+			for i, item := range listItems("AllowedIPs", lines[num-1][start:end]) {
+				f(peer, Item{num, i}, squash(item))
+			}
 		}
 	}
 }

@@ -21,7 +21,9 @@ func TestEditAllowedIPs(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	at, spelled := c.AllowedIPItems([]byte(itemsFile), 0)
+	var at []Item
+	var spelled []string
+	c.AllowedIPItems([]byte(itemsFile), func(_ int, i Item, s string) { at, spelled = append(at, i), append(spelled, s) })
 	if want := []Item{{5, 0}, {5, 1}, {5, 2}, {6, 0}}; !slices.Equal(at, want) {
 		t.Errorf("items at %v, want %v", at, want)
 	}

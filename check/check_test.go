@@ -4,6 +4,8 @@ package check
 
 import (
 	"bytes"
+	"crypto/sha256"
+	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"flag"
@@ -106,6 +108,39 @@ func text(found []Finding) string {
 		fmt.Fprintf(&b, "%s\n    %s\n    mend: %s\n", f, f.Why, f.Mend)
 	}
 	return b.String()
+}
+
+// Files are compared within their folder, and each pair once.
+func TestComparedFiles(t *testing.T) {
+	file := func(path string) File {
+		return parsed(t, path, []byte("[Interface]\nPrivateKey = "+key(path)+"\nListenPort = 51820\nAddress = 10.8.0.1/24\n"))
+	}
+	a, b, elsewhere := file("a/wg0.conf"), file("a/wg1.conf"), file("b/wg0.conf")
+	for _, c := range []struct {
+		in   Input
+		want []string
+	}{
+		{Input{Files: []File{a, b, elsewhere}}, []string{"a/wg1.conf"}},
+		{Input{Files: []File{a}, Beside: []File{b, elsewhere}}, []string{"a/wg0.conf"}},
+		{Input{Files: []File{a, elsewhere}}, nil},
+	} {
+		found, _ := Run(c.in)
+		var got []string
+		for _, f := range found {
+			if f.Rule == "port-in-two-files" {
+				got = append(got, f.File)
+			}
+		}
+		if !slices.Equal(got, c.want) {
+			t.Errorf("got %v, want %v", got, c.want)
+		}
+	}
+}
+
+// key makes a key of a word.
+func key(word string) string {
+	sum := sha256.Sum256([]byte(word))
+	return base64.StdEncoding.EncodeToString(sum[:])
 }
 
 // Each rule has a bad example, in which it and no other rule finds something,

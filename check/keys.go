@@ -4,6 +4,7 @@ package check
 
 import (
 	"net/netip"
+	"path"
 	"slices"
 	"strings"
 
@@ -120,7 +121,8 @@ func (l *look) others() (out []*File) {
 }
 
 // compared are the files to compare with the one at hand, so that each pair of
-// those that are checked is looked at once.
+// those that are checked is looked at once. Files of one folder are taken to be
+// of one host.
 func (l *look) compared() (out []*File) {
 	for i := range l.in.Files[:l.nth] {
 		out = append(out, &l.in.Files[i])
@@ -128,7 +130,7 @@ func (l *look) compared() (out []*File) {
 	for i := range l.in.Beside {
 		out = append(out, &l.in.Beside[i])
 	}
-	return slices.DeleteFunc(out, func(f *File) bool { return f.Config == nil })
+	return slices.DeleteFunc(out, func(f *File) bool { return f.Config == nil || path.Dir(f.Path) != path.Dir(l.file.Path) })
 }
 
 var pairRules = []Rule{

@@ -151,10 +151,10 @@ func (c *checking) input(ctx context.Context, paths []string) (in check.Input, e
 		}
 		in.Files = append(in.Files, f)
 	}
-	in.Beside = beside(paths)
 	if c.elsewhere {
 		return in, nil
 	}
+	in.Beside = beside(paths)
 	in.Host, err = facts(ctx, c.host)
 	return in, err
 }

@@ -112,6 +112,13 @@ var fences = []fence{
 		why:    "tunnel is given a Host: it neither starts devices itself nor knows who calls it",
 		banned: join(wireguardGo, cli), bannedHere: join(netlink, quiet, []ban{nftables, iptables, ini, bus}),
 	}, {
+		pkg: "check", ours: []string{"config", "routes", "tunnel", "tunnel/hook"}, why: "a rule is told the facts, and changes nothing",
+		banned: join(wireguardGo, cli), bannedHere: join(netlink, quiet, []ban{
+			nftables, iptables, ini, bus,
+			{"os/...", "a rule is a function of files that were read and facts that were gathered"},
+			{"net", "a rule looks no name up: what came of look-ups is among the facts"},
+		}),
+	}, {
 		pkg:        "cmd/wgctl",
 		bannedHere: join(netlink, wireguardGo, []ban{nftables, iptables, ini, bus}),
 	}, {

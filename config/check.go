@@ -48,7 +48,7 @@ func (b *builder) checkPeers() {
 			continue
 		}
 		if first, again := seen[p.PublicKey]; again {
-			b.warnf(b.cfg.Line(i, "PublicKey", 0), peerSection, "PublicKey",
+			b.warnf("peer-twice", b.cfg.Line(i, "PublicKey", 0), peerSection, "PublicKey",
 				"is that of the peer in line %d, too: of its allowed IPs only those of the last section count",
 				b.cfg.Line(first, "PublicKey", 0))
 		}
@@ -67,7 +67,7 @@ func (b *builder) checkClaims() {
 				continue
 			}
 			if c, taken := claims[ip.Prefix]; taken && b.cfg.Peers[c.peer].PublicKey != p.PublicKey {
-				b.warnf(b.cfg.Line(i, "AllowedIPs", j), peerSection, "AllowedIPs",
+				b.warnf("allowed-ips-equal", b.cfg.Line(i, "AllowedIPs", j), peerSection, "AllowedIPs",
 					"%s is also given to the peer in line %d: the last one gets it",
 					ip.Prefix, b.cfg.Line(c.peer, "AllowedIPs", c.item))
 			}

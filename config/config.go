@@ -209,6 +209,7 @@ type Error struct {
 	Section string // "Interface", "Peer" or ""
 	Key     string // canonical spelling where it is known, else as written; or ""
 	Msg     string
+	Rule    string // of a Warning: what kind it is, by the name that "wgctl check" has for it
 }
 
 // Error returns "wg0.conf:12: [Peer] AllowedIPs: message".

@@ -85,7 +85,7 @@ func (b *builder) checkDNS() {
 	}
 	for i, d := range in.DNSSearch {
 		if strings.HasPrefix(d, "~") {
-			b.warnf(b.cfg.Line(InInterface, "DNS", i), interfaceSection, "DNS", "has the routing domain %s but no nameserver, and does nothing with it", shown(d))
+			b.warnf("dns-no-server", b.cfg.Line(InInterface, "DNS", i), interfaceSection, "DNS", "has the routing domain %s but no nameserver, and does nothing with it", shown(d))
 			return
 		}
 	}

@@ -11,7 +11,7 @@ import (
 
 // The examples in the documents are files that can be used as they are.
 func TestDocumentedFilesParse(t *testing.T) {
-	for _, doc := range []string{"../README.md", "../docs/files.md", "../docs/forwarding.md"} {
+	for _, doc := range []string{"../README.md", "../docs/files.md", "../docs/forwarding.md", "../docs/check.md"} {
 		text, err := os.ReadFile(doc)
 		if err != nil {
 			t.Fatal(err)

@@ -305,7 +305,7 @@ func (b *builder) excludedIPs(value string) {
 			b.fail("%s leaves nothing for the tunnel", shown(item))
 			continue
 		case unmasked:
-			b.warn("%s has bits set beyond its prefix length: it means %s", shown(item), ip.Prefix)
+			b.warn("excluded-host-bits", "%s has bits set beyond its prefix length: it means %s", shown(item), ip.Prefix)
 		}
 		b.item()
 		b.cfg.Interface.ExcludedIPs = append(b.cfg.Interface.ExcludedIPs, ip.Prefix)
@@ -319,7 +319,7 @@ func (b *builder) checkForwarding() {
 	if in.Forward != nil && !*in.Forward {
 		for key, given := range map[string]bool{"Masquerade": !in.Masquerade.IsZero(), "PortForward": len(in.PortForwards) > 0} {
 			if given {
-				b.warnf(b.cfg.Line(InInterface, key, 0), interfaceSection, key,
+				b.warnf("forward-off", b.cfg.Line(InInterface, key, 0), interfaceSection, key,
 					"needs a host that forwards, and Forward is off in line %d", b.cfg.Line(InInterface, "Forward", 0))
 			}
 		}
@@ -355,7 +355,7 @@ func (b *builder) checkTargets() {
 				"%s would see connections from an %s Address of this file, and there is none: add one, or %s", f.To, family, keepSource)
 		}
 		if !b.allows(f.To) {
-			b.warnf(line, interfaceSection, "PortForward", "leads to %s, which is in no peer's AllowedIPs", f.To)
+			b.warnf("port-forward-outside", line, interfaceSection, "PortForward", "leads to %s, which is in no peer's AllowedIPs", f.To)
 		}
 	}
 }

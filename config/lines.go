@@ -229,12 +229,12 @@ func (n *normaliser) quickEntry(num int, k *key, raw, line string, assigned bool
 	case !assigned && k.own():
 		n.errorf(num, n.section, k.name, `has no "=" after it`)
 	case !assigned:
-		n.warnf(num, n.section, k.name, `has no "=" after it: wg-quick takes the whole line for the value`)
+		n.warnf("empty-value", num, n.section, k.name, `has no "=" after it: wg-quick takes the whole line for the value`)
 		n.emit(num, k.name, value)
 	case value == "" && (k.own() || k.name == "SaveConfig"):
 		n.errorf(num, n.section, k.name, "has no value")
 	case value == "":
-		n.warnf(num, n.section, k.name, "has no value and does nothing")
+		n.warnf("empty-value", num, n.section, k.name, "has no value and does nothing")
 	default:
 		n.emit(num, k.name, value)
 	}

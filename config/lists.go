@@ -58,7 +58,7 @@ func (b *builder) allowedIPs(value string) {
 			continue
 		}
 		if unmasked {
-			b.warn("%s has bits set beyond its prefix length: it means %s", shown(item), ip.Prefix)
+			b.warn("allowed-ips-host-bits", "%s has bits set beyond its prefix length: it means %s", shown(item), ip.Prefix)
 		}
 		b.item()
 		p.AllowedIPs = append(p.AllowedIPs, ip)

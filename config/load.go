@@ -157,5 +157,5 @@ func worldAccess(path string, f *os.File) *Warning {
 	if err != nil || fi.Mode()&dir.Mode()&0o007 == 0 {
 		return nil
 	}
-	return &Warning{File: path, Msg: fmt.Sprintf("is open to every user of this host: its mode is %04o", fi.Mode().Perm())}
+	return &Warning{File: path, Rule: "world-readable", Msg: fmt.Sprintf("is open to every user of this host: its mode is %04o", fi.Mode().Perm())}
 }

@@ -122,15 +122,15 @@ func (b *builder) fail(format string, args ...any) {
 	b.errorf(b.line, b.section, b.key, format, args...)
 }
 
-func (b *builder) warn(format string, args ...any) {
-	b.warnf(b.line, b.section, b.key, format, args...)
+func (b *builder) warn(rule, format string, args ...any) {
+	b.warnf(rule, b.line, b.section, b.key, format, args...)
 }
 
 // scalar notes where the value at hand of a single-valued key stands, and warns
 // if it overrules another.
 func (b *builder) scalar() {
 	if old := b.cfg.Line(b.peer, b.key, 0); old > 0 {
-		b.warn("is given twice: this value overrules that of line %d", old)
+		b.warn("key-twice", "is given twice: this value overrules that of line %d", old)
 	}
 	b.cfg.lines.set(b.peer, b.key, b.line)
 }

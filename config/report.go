@@ -29,9 +29,11 @@ func (r *report) errorf(line int, s section, key, format string, args ...any) {
 	}
 }
 
-func (r *report) warnf(line int, s section, key, format string, args ...any) {
+func (r *report) warnf(rule string, line int, s section, key, format string, args ...any) {
 	if len(r.warnings) <= maxReports {
-		r.warnings = append(r.warnings, r.entry(line, s, key, format, args))
+		w := r.entry(line, s, key, format, args)
+		w.Rule = rule
+		r.warnings = append(r.warnings, w)
 	}
 }
 

@@ -25,6 +25,9 @@ func TestReadme(t *testing.T) {
 		t.Fatalf("README.md has a file: %t, and %d commands", file != nil, len(commands))
 	}
 	h := NewHost(t, "reader")
+	Connect(t, h.At("eth0", "192.0.2.2/24", "2001:db8:1::2/64"), NewHost(t, "beside").At("eth0", "192.0.2.1/24"))
+	h.Must("ip", "route", "add", "default", "via", "192.0.2.1")
+	linkSettles(h)
 	h.WriteFile("/etc/wireguard/wg0.conf", string(file[1]))
 	h.WriteFile("/run/reader/office.conf", string(file[1]))
 	h.Setenv("PATH", filepath.Dir(Bin(t))+":"+os.Getenv("PATH"))

@@ -20,16 +20,21 @@ func trusted(ui *ui, cfg *config.Config, path string) error {
 	if ui.quick || cfg.Interface.HookMode == config.HooksOff || cfg.Interface.Hooks.Empty() {
 		return nil
 	}
-	users := []int{os.Geteuid()}
-	if uid, err := strconv.Atoi(os.Getenv("SUDO_UID")); err == nil {
-		users = append(users, uid)
-	}
-	err := config.Trusted(path, users...)
+	err := config.Trusted(path, trustedUsers()...)
 	if fault := (*config.Untrusted)(nil); errors.As(err, &fault) {
 		return withHint(fmt.Errorf("%s: %w", path, err),
 			fmt.Sprintf(`"chown root %[1]s; chmod go-w %[1]s" makes it root's alone; "Hooks = off" in the file runs none`, fault.Path))
 	}
 	return err
+}
+
+// trustedUsers are those beside root whose hooks may run.
+func trustedUsers() []int {
+	users := []int{os.Geteuid()}
+	if uid, err := strconv.Atoi(os.Getenv("SUDO_UID")); err == nil {
+		users = append(users, uid)
+	}
+	return users
 }
 
 // A planHook is what becomes of one hook.

@@ -1,0 +1,200 @@
+// SPDX-License-Identifier: MIT
+
+package check
+
+import (
+	"net/netip"
+	"slices"
+
+	"github.com/wgctl/wgctl/config"
+)
+
+var routeRules = []Rule{
+	{
+		Name: "route-taken", Severity: Error, file: routeTaken,
+		Finds: "AllowedIPs that the host routes another way already",
+		Why:   "the tunnel doesn't come up: adding the route fails with \"file exists\"",
+		Mend:  "RouteMetric gives the tunnel's routes another rank; ExcludedIPs leaves the prefix to the other route",
+	}, {
+		Name: "subnet-clash", Severity: Warning, file: subnetClash,
+		Finds: "a network of the tunnel that is one of the host's own, or a part of it",
+		Why:   "machines of the local network can't be reached any more, or those behind the tunnel can't",
+		Mend:  "renumber one of the two; private networks that nobody else has are in 10.0.0.0/8 and fd00::/8",
+	}, {
+		Name: "ipv6-leak", Severity: Warning, file: ipv6Leak,
+		Finds: "all IPv4 through the tunnel, and IPv6 beside it",
+		Why:   "what is reached by IPv6, which is most of the large sites, goes out in the clear and from this host's own address",
+		Mend:  "add ::/0 to AllowedIPs (and an IPv6 Address), or KillSwitch = on",
+	}, {
+		Name: "default-in-halves", Severity: Info, file: defaultInHalves,
+		Finds: "0.0.0.0/1 and 128.0.0.0/1 in place of 0.0.0.0/0",
+		Why:   "the halves take the endpoint's own packets too; a default route comes with rules that keep them out",
+		Mend:  "AllowedIPs = 0.0.0.0/0, ::/0; ExcludedIPs for what should go beside the tunnel",
+	}, {
+		Name: "table-off-default", Severity: Warning, file: tableOffDefault,
+		Finds: "a default route in AllowedIPs with Table = off, and no hook that routes",
+		Why:   "nothing is sent into the tunnel",
+		Mend:  "remove Table, or add the routes that are wanted",
+	}, {
+		Name: "rp-filter-strict", Severity: Warning, file: rpFilterStrict,
+		Finds: "strict reverse path filtering, where replies take another way than questions",
+		Why:   "the kernel drops what comes in from the tunnel if it would not answer that way",
+		Mend:  "sysctl net.ipv4.conf.all.rp_filter=2 and net.ipv4.conf.default.rp_filter=2: loose filtering",
+	}, {
+		Name: "forwarding-off", Severity: Warning, file: forwardingOff,
+		Finds: "peers that talk through this host, which doesn't forward",
+		Why:   "each reaches this host, and nothing beyond it",
+		Mend:  "Forward = on; or Forward = off, which says that it is meant",
+	},
+}
+
+func routeTaken(l *look) {
+	if l.host == nil {
+		return
+	}
+	for _, c := range l.routed() {
+		if r, ok := l.taken(c.prefix); ok {
+			l.at(c.peer, "AllowedIPs", c.item, "%s of %s is routed through %s", c.prefix, l.peer(c.peer), r.Link)
+		}
+	}
+}
+
+// taken returns the route that is in the way of the tunnel's.
+func (l *look) taken(p netip.Prefix) (Route, bool) {
+	if slices.ContainsFunc(l.cfg.Interface.ExcludedIPs, func(e netip.Prefix) bool { return overlap(e, p) }) {
+		return Route{}, false
+	}
+	i := slices.IndexFunc(l.host.Routes, func(r Route) bool {
+		return r.Dst == p && r.Metric == l.cfg.Interface.RouteMetric && r.Link != l.file.Name
+	})
+	if i < 0 {
+		return Route{}, false
+	}
+	return l.host.Routes[i], true
+}
+
+func subnetClash(l *look) {
+	if l.host == nil {
+		return
+	}
+	for i, a := range l.cfg.Interface.Addresses {
+		if link, n, ok := l.connected(func(n netip.Prefix) bool { return overlap(n, a.Masked()) }); ok && l.holder(a.Addr()) == "" {
+			l.at(config.InInterface, "Address", i, "%s overlaps with %s of %s", a, n, link)
+		}
+	}
+	for _, c := range l.routed() {
+		if _, taken := l.taken(c.prefix); taken {
+			continue
+		}
+		if slices.ContainsFunc(l.cfg.Interface.ExcludedIPs, func(e netip.Prefix) bool { return within(c.prefix, e) }) {
+			continue
+		}
+		if link, n, ok := l.connected(func(n netip.Prefix) bool { return within(c.prefix, n) }); ok {
+			l.at(c.peer, "AllowedIPs", c.item, "%s of %s is in the network %s of %s", c.prefix, l.peer(c.peer), n, link)
+		}
+	}
+}
+
+// connected returns a network of another link that fits.
+func (l *look) connected(fits func(netip.Prefix) bool) (link string, network netip.Prefix, ok bool) {
+	for _, o := range l.host.others(l.file.Name) {
+		for _, a := range o.Addresses {
+			if n := a.Masked(); !n.Addr().IsLinkLocalUnicast() && n.Bits() < n.Addr().BitLen() && fits(n) {
+				return o.Name, n, true
+			}
+		}
+	}
+	return "", netip.Prefix{}, false
+}
+
+// hasIPv6 reports whether the host may reach the internet by IPv6.
+func (f *Facts) hasIPv6(own string) bool {
+	return slices.ContainsFunc(f.Routes, func(r Route) bool { return r.Dst == all6 && r.Link != own })
+}
+
+func ipv6Leak(l *look) {
+	in := l.cfg.Interface
+	if in.Table.Mode != config.TableAuto || in.KillSwitch || !l.takes(all4) || l.takes(all6) {
+		return
+	}
+	if l.host != nil && !l.host.hasIPv6(l.file.Name) || l.mentions("ip6tables", "disable_ipv6", "nft ") {
+		return
+	}
+	for _, c := range l.claims() {
+		if c.prefix.Addr().Is4() && c.prefix.Bits() <= 1 {
+			l.at(c.peer, "AllowedIPs", c.item, "%s takes all IPv4, and IPv6 goes beside the tunnel", c.prefix)
+			return
+		}
+	}
+}
+
+func defaultInHalves(l *look) {
+	halves := map[bool]int{}
+	for _, c := range l.claims() {
+		six := c.prefix.Addr().Is6()
+		if c.prefix.Bits() != 1 {
+			continue
+		}
+		if halves[six]++; halves[six] == 2 {
+			l.at(c.peer, "AllowedIPs", c.item, "%s and its other half are a default route", c.prefix)
+		}
+	}
+}
+
+func tableOffDefault(l *look) {
+	if l.cfg.Interface.Table.Mode != config.TableOff || len(l.hooks()) > 0 {
+		return
+	}
+	for _, c := range l.claims() {
+		if c.prefix.Bits() == 0 {
+			l.at(c.peer, "AllowedIPs", c.item, "%s has no route, with Table = off in line %d", c.prefix, l.cfg.Line(config.InInterface, "Table", 0))
+			return
+		}
+	}
+}
+
+// rpFilterStrict knows two kinds of tunnels whose packets come in where none
+// would go out: one with routes elsewhere than in the main table, and one that
+// routes less than it allows. Those with a default route are looked after by
+// up.
+func rpFilterStrict(l *look) {
+	if l.host == nil || !l.host.sysctl("net.ipv4.conf.all.rp_filter", "1") && !l.host.sysctl("net.ipv4.conf.default.rp_filter", "1") ||
+		l.host.sysctl("net.ipv4.conf.all.rp_filter", "2") {
+		return
+	}
+	if !slices.ContainsFunc(l.claims(), func(c claim) bool { return c.prefix.Addr().Is4() }) {
+		return
+	}
+	in := l.cfg.Interface
+	switch {
+	case in.Table.Mode != config.TableAuto:
+		l.at(config.InInterface, "Table", 0, "leaves the main table without the tunnel's routes, and rp_filter is strict (1)")
+	case len(in.ExcludedIPs) > 0:
+		l.at(config.InInterface, "ExcludedIPs", 0, "takes from the routes what AllowedIPs let in, and rp_filter is strict (1)")
+	}
+}
+
+// forwardingOff goes by peers that have to call, as those of a hub do, and by
+// hooks that let through or masquerade what is forwarded.
+func forwardingOff(l *look) {
+	in := l.cfg.Interface
+	keys := in.Forward != nil || !in.Masquerade.IsZero() || len(in.PortForwards) > 0
+	if l.host == nil || keys || !l.host.sysctl("net.ipv4.ip_forward", "0") || l.mentions("ip_forward", "forwarding") {
+		return
+	}
+	for _, h := range l.hooks() {
+		if h.up && h.forwards() {
+			l.at(config.InInterface, string(h.phase), h.n, "is about what is forwarded, and net.ipv4.ip_forward is 0")
+			return
+		}
+	}
+	callers := 0
+	for _, p := range l.cfg.Peers {
+		if p.Endpoint.IsZero() {
+			callers++
+		}
+	}
+	if callers >= 2 && in.ListenPort != nil {
+		l.at(config.InInterface, "", 0, "is a hub of %d peers, and net.ipv4.ip_forward is 0", callers)
+	}
+}

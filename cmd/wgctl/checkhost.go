@@ -1,0 +1,276 @@
+// SPDX-License-Identifier: MIT
+
+package main
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"github.com/wgctl/wgctl/check"
+	"github.com/wgctl/wgctl/config"
+	"github.com/wgctl/wgctl/dns"
+	"github.com/wgctl/wgctl/firewall"
+	"github.com/wgctl/wgctl/netlinkx"
+	"github.com/wgctl/wgctl/routes"
+	"github.com/wgctl/wgctl/tunnel"
+	"golang.org/x/sys/unix"
+)
+
+func isAddress(host string) bool {
+	_, err := netip.ParseAddr(host)
+	return err == nil
+}
+
+// lookupText is why a name has no address, without the resolver's own address.
+func lookupText(name string, err error) string {
+	d := (*net.DNSError)(nil)
+	switch {
+	case errors.As(err, &d) && d.IsNotFound:
+		return "no such host: " + name
+	case errors.Is(err, context.DeadlineExceeded) || d != nil && d.IsTimeout:
+		return fmt.Sprintf("looking up %s: no answer within %s", name, namesTimeout)
+	case d != nil:
+		return fmt.Sprintf("looking up %s: %s", name, d.Err)
+	}
+	return fmt.Sprintf("looking up %s: %v", name, err)
+}
+
+// checkedSysctls are the parameters that rules look at.
+var checkedSysctls = []string{
+	"net.ipv4.ip_forward", "net.ipv6.conf.all.forwarding", "net.ipv4.conf.all.rp_filter", "net.ipv4.conf.default.rp_filter",
+	"net.ipv6.conf.all.disable_ipv6", "net.ipv6.conf.default.disable_ipv6",
+}
+
+// facts gathers what the rules need to know of this host: of the host itself
+// only if that is asked for. It needs no privilege, but sees less without.
+func facts(ctx context.Context, machine bool) (*check.Facts, error) {
+	kernel, err := netlinkx.NewKernel()
+	if err != nil {
+		return nil, fmt.Errorf("connecting to the kernel: %w", err)
+	}
+	defer func() { _ = kernel.Close() }()
+	f := &check.Facts{Sysctls: map[string]string{}, UDPPorts: udpPorts()}
+	all, err := kernel.Survey(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("reading links: %w", err)
+	}
+	devices, _ := kernel.DeviceNames(ctx)
+	for _, l := range all {
+		wireguard := l.Kind == "wireguard" || l.Alias == netlinkx.Alias || slices.Contains(devices, l.Name)
+		f.Links = append(f.Links, check.Link{Name: l.Name, MTU: l.MTU, WireGuard: wireguard, Addresses: l.Addresses})
+		for _, r := range l.Routes {
+			if r.Table == routes.TableMain {
+				f.Routes = append(f.Routes, check.Route{Dst: r.Dst, Link: l.Name, Metric: r.Metric, MTU: r.MTU})
+			}
+		}
+	}
+	for _, key := range checkedSysctls {
+		if v, err := kernel.Sysctl(ctx, key); err == nil {
+			f.Sysctls[key] = v
+		}
+	}
+	resolver, err := dns.Open(ctx)
+	if err != nil {
+		return nil, err
+	}
+	choice, trace, err := resolver.Explain(ctx, dns.Settings{})
+	f.Resolver = check.Resolver{Trace: trace, Splits: choice.Splits, Error: errorText(err)}
+	if machine {
+		f.Machine = look(ctx, kernel)
+	}
+	return f, nil
+}
+
+func errorText(err error) string {
+	if err == nil {
+		return ""
+	}
+	return err.Error()
+}
+
+// udpPorts reads those of both families from proc(5). Sockets of the kernel's
+// own WireGuard are among them.
+func udpPorts() (ports []uint16) {
+	for _, name := range []string{"udp", "udp6"} {
+		f, err := os.Open("/proc/thread-self/net/" + name)
+		if err != nil {
+			continue
+		}
+		for s := bufio.NewScanner(f); s.Scan(); {
+			words := strings.Fields(s.Text())
+			if len(words) < 2 {
+				continue
+			}
+			_, hex, _ := strings.Cut(words[1], ":")
+			if n, err := strconv.ParseUint(hex, 16, 16); err == nil && !slices.Contains(ports, uint16(n)) {
+				ports = append(ports, uint16(n))
+			}
+		}
+		_ = f.Close()
+	}
+	slices.Sort(ports)
+	return ports
+}
+
+// look finds out what the host has of what tunnels need. Nothing is changed, but
+// the kernel may load modules that it is asked about.
+func look(ctx context.Context, kernel *netlinkx.Kernel) *check.Machine {
+	m := &check.Machine{Now: time.Now(), Root: os.Geteuid() == 0}
+	switch has, err := kernel.KernelHasWireGuard(ctx); {
+	case err != nil:
+		m.WireGuard = err.Error()
+	case !has:
+		m.WireGuard = "it knows no link of that kind"
+	}
+	m.Userspace = errorText(newStarter().Available(ctx))
+	_, err := kernel.Rules(ctx)
+	m.PolicyRouting = errorText(err)
+	m.IPv6 = withoutIPv6(ctx, kernel)
+	lookAtFilters(ctx, m)
+	m.RunDir = unwritable(tunnel.RunDir())
+	m.ProcSys = unwritable("/proc/sys/net/ipv4/ip_forward")
+	lookAtFiles(m)
+	m.Flushes = networkdFlushes()
+	return m
+}
+
+func withoutIPv6(ctx context.Context, kernel *netlinkx.Kernel) string {
+	const key = "net.ipv6.conf.default.disable_ipv6"
+	switch v, err := kernel.Sysctl(ctx, key); {
+	case errors.Is(err, os.ErrNotExist):
+		return "this kernel has no IPv6"
+	case err == nil && v != "0":
+		return "IPv6 is disabled here (sysctl " + key + "=" + v + ")"
+	}
+	return ""
+}
+
+// unwritable says why a file can't be written, or a folder be made or filled.
+// Root may do all but what the file system refuses.
+func unwritable(path string) string {
+	for {
+		err := unix.Access(path, unix.W_OK)
+		switch {
+		case err == nil:
+			return ""
+		case !errors.Is(err, unix.ENOENT) || path == "/":
+			return fmt.Sprintf("%s can't be written: %v", path, err)
+		}
+		path = filepath.Dir(path)
+	}
+}
+
+// lookAtFilters finds the packet filter that rules would go to, and others that
+// drop what is forwarded, which only root sees.
+func lookAtFilters(ctx context.Context, m *check.Machine) {
+	filter, trace, err := firewall.Open(ctx)
+	m.Filter = trace
+	if err == nil {
+		err = filter.Ready()
+	}
+	if errors.Is(err, unix.EPERM) && !m.Root {
+		return
+	}
+	m.PacketFilter = errorText(err)
+	if err != nil {
+		return
+	}
+	facts, err := filter.Foreign().Facts(ctx, "")
+	if err != nil {
+		m.Notes = append(m.Notes, err.Error())
+		return
+	}
+	choice := firewall.ChoosePlaces(facts)
+	for _, p := range choice.Places {
+		m.Dropping = append(m.Dropping, p.String())
+	}
+	m.Notes = choice.Notes
+}
+
+// lookAtFiles looks at the folder of files, and how young those are.
+func lookAtFiles(m *check.Machine) {
+	fi, err := os.Stat(config.Dir)
+	if err != nil {
+		return
+	}
+	m.Folder.Mode = fi.Mode().Perm()
+	if fault := (*config.Untrusted)(nil); errors.As(config.Trusted(config.Dir, 0), &fault) {
+		m.Folder.Untrusted = fault.Path + " " + fault.Why
+	}
+	files, _ := filepath.Glob(filepath.Join(config.Dir, "*.conf"))
+	for _, f := range files {
+		if fi, err := os.Stat(f); err == nil && fi.ModTime().After(m.Newest) {
+			m.Newest = fi.ModTime()
+		}
+	}
+}
+
+// networkdFlushes reports whether systemd-networkd runs and isn't told to leave
+// the rules and routes of others alone (networkd.conf(5)).
+func networkdFlushes() bool {
+	if _, err := os.Stat("/run/systemd/netif/state"); err != nil {
+		return false
+	}
+	files := []string{"/etc/systemd/networkd.conf"}
+	for _, dir := range []string{"/usr/lib", "/run", "/etc"} {
+		more, _ := filepath.Glob(dir + "/systemd/networkd.conf.d/*.conf")
+		files = append(files, more...)
+	}
+	keeps := map[string]bool{}
+	for _, file := range files {
+		text, _ := os.ReadFile(file)
+		for line := range strings.Lines(string(text)) {
+			key, value, _ := strings.Cut(strings.TrimSpace(line), "=")
+			value = strings.ToLower(strings.TrimSpace(value))
+			keeps[strings.TrimSpace(key)] = slices.Contains([]string{"no", "false", "off", "0"}, value)
+		}
+	}
+	return !keeps["ManageForeignRoutingPolicyRules"] || !keeps["ManageForeignRoutes"]
+}
+
+// machineText prints what was found, whatever the rules say of it.
+func machineText(b *strings.Builder, f *check.Facts) {
+	m := f.Machine
+	w := tabwriter.NewWriter(b, 0, 0, 2, ' ', 0)
+	row := func(label, text, good string) {
+		if text == "" {
+			text = good
+		}
+		_, _ = fmt.Fprintf(w, "%s:\t%s\n", label, text)
+	}
+	no := func(why string) string {
+		if why == "" {
+			return ""
+		}
+		return "no: " + why
+	}
+	row("kernel's WireGuard", no(m.WireGuard), "yes")
+	row("embedded device", no(m.Userspace), "yes")
+	row("packet filter", m.Filter, "none")
+	if m.Root {
+		row("others drop", strings.Join(m.Dropping, ", "), "nothing that is forwarded")
+	} else {
+		row("others drop", "only root sees that", "")
+	}
+	row("policy routing", no(m.PolicyRouting), "yes")
+	row("IPv6", no(m.IPv6), "yes")
+	row("resolver", f.Resolver.Trace, "none")
+	row("records", no(m.RunDir), tunnel.RunDir())
+	row("kernel parameters", no(m.ProcSys), "can be set")
+	for _, key := range checkedSysctls[:4] {
+		row("  "+key, f.Sysctls[key], "not there")
+	}
+	row("clock", m.Now.UTC().Format(time.DateTime)+" UTC", "")
+	_ = w.Flush()
+}

@@ -156,7 +156,7 @@ func answererText(a dns.Answerer) string {
 
 // dnsBackendFlag adds --dns-backend.
 func dnsBackendFlag(cmd *cobra.Command, opts *tunnel.Options) {
-	cmd.Flags().Var((*dnsBackendValue)(&opts.DNSBackend), "dns-backend", "who is told of DNS: auto, resolved, networkmanager, resolvconf, file or off")
+	cmd.Flags().Var((*dnsBackendValue)(&opts.DNSBackend), "dns-backend", "who is told of DNS: auto, or what DNSBackend may say")
 	words := stringsIn(config.DNSBackends)
 	_ = cmd.RegisterFlagCompletionFunc("dns-backend", cobra.FixedCompletions(words, cobra.ShellCompDirectiveNoFileComp))
 }

@@ -62,7 +62,7 @@ func TestUnitFiles(t *testing.T) {
 	}
 	tree := t.TempDir()
 	units := filepath.Join(tree, "usr/lib/systemd/system")
-	sources, err := filepath.Glob("../../dist/systemd/*")
+	sources, err := filepath.Glob("../../dist/systemd/w*")
 	if err != nil || len(sources) != 3 {
 		t.Fatalf("the units are %q (%v)", sources, err)
 	}
@@ -88,7 +88,18 @@ func TestUnitFiles(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	for _, unit := range []string{"wgctl@wg0.service", "wg-quick@wg0.service", "wgctl.target"} {
+	// The drop-in for hooks is of one of them.
+	hooks, err := os.ReadFile("../../dist/systemd/hooks.conf")
+	if err == nil {
+		err = os.Mkdir(filepath.Join(units, "wgctl@hooks.service.d"), 0o755)
+	}
+	if err == nil {
+		err = os.WriteFile(filepath.Join(units, "wgctl@hooks.service.d/hooks.conf"), hooks, 0o644)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, unit := range []string{"wgctl@wg0.service", "wgctl@hooks.service", "wg-quick@wg0.service", "wgctl.target"} {
 		out, err := exec.Command("systemd-analyze", "verify", "--man=no", "--generators=no", "--root="+tree, unit).CombinedOutput()
 		if err != nil || len(out) > 0 {
 			t.Errorf("systemd-analyze verify %s: %v\n%s", unit, err, out)

@@ -27,6 +27,9 @@ cat >/etc/wireguard/wg1.conf <<-END
 	PrivateKey = $key
 	Address = 10.9.0.2/24
 	Backend = userspace
+	Hooks = shell
+	PostUp = iptables -A FORWARD -i %i -j ACCEPT
+	PostDown = iptables -D FORWARD -i %i -j ACCEPT
 
 	[Peer]
 	PublicKey = $(echo "$hub" | wgctl pubkey)

@@ -38,10 +38,11 @@ boot() {
 	check "failed unit has a status text" says "$out" 'Status: "/etc/wireguard/bad.conf:2:'
 	check "failed unit is not tried again" says "$out" "status=78"
 	check "up without its endpoint" [ "$(systemctl is-active wgctl@wg1)" = active ]
-	check "says what it lacks" says "$(status wgctl@wg1)" "an endpoint could not be found: /etc/wireguard/wg1.conf:8:"
+	check "says what it lacks" says "$(status wgctl@wg1)" "an endpoint could not be found: /etc/wireguard/wg1.conf:11:"
 	echo "192.0.2.1 late.example" >>/etc/hosts
 	check "endpoint found later" within 90 sh -c 'wg show wg1 endpoints | grep -q 192.0.2.1:51821'
 	check "peer reached then" ping -q -c 1 -W 20 10.9.0.1
+	check "hook in the sandbox" says "$(iptables -S FORWARD)" "-A FORWARD -i wg1 -j ACCEPT"
 	check "device in the unit's cgroup" grep -q 'wgctl@wg1.service' /proc/"$(pgrep -x -f 'wgctl device-serve wg1')"/cgroup
 }
 
@@ -89,7 +90,7 @@ restart() {
 	check "stop" systemctl stop wgctl@wg0
 	check "packets in clear after stop, which the witness must see" within 20 some_packets
 	kill $pinger
-	check "nothing left of the tunnel" [ -z "$(ip -o link show wg0 2>/dev/null)$(ip rule | grep 'proto 87')$(nft list tables)$(ls /run/wgctl | grep wg0)" ]
+	check "nothing left of the tunnel" [ -z "$(ip -o link show wg0 2>/dev/null)$(ip rule | grep 'proto 87')$(nft list tables | grep -w wgctl-wg0)$(ls /run/wgctl | grep wg0)" ]
 	check "stop of the unit it was required by" [ "$(systemctl is-active dependent)" = inactive ]
 }
 
@@ -106,6 +107,7 @@ quick() {
 	systemctl stop wgctl.target
 	check "wgctl.target stops what is a part of it" within 60 sh -c '! systemctl -q is-active wgctl@wg1 && ! ip link show wg1 2>/dev/null'
 	wgctl install-links --force /usr/bin 2>/dev/null
+	check "its hook's rule is gone" sh -c '! iptables -S FORWARD | grep wg1'
 	check "Debian's unit" systemctl start wg-quick@wg0
 	check "carries" ping -q -c 1 -W 20 10.8.0.1
 	check "Debian's unit reloads" systemctl reload wg-quick@wg0

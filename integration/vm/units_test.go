@@ -32,7 +32,7 @@ func TestUnits(t *testing.T) {
 	}
 	m := Machine{
 		Kernel: "6.1", Init: "systemd", Prepare: unitsPrepare,
-		Env: []string{"WGCTL_BIN=" + bin, "UNITS=" + filepath.Join(root, "dist/systemd")},
+		Env: []string{"WGCTL_BIN=" + bin, "UNITS=" + filepath.Join(root, "packaging/systemd")},
 	}
 	out := Run(guestContext(t), t, m, "sh", "-c", unitsScript)
 	checks := 0
@@ -62,8 +62,8 @@ func TestUnitFiles(t *testing.T) {
 	}
 	tree := t.TempDir()
 	units := filepath.Join(tree, "usr/lib/systemd/system")
-	sources, err := filepath.Glob("../../dist/systemd/w*")
-	if err != nil || len(sources) != 3 {
+	sources, err := filepath.Glob("../../packaging/systemd/w*")
+	if err != nil || len(sources) != 4 {
 		t.Fatalf("the units are %q (%v)", sources, err)
 	}
 	// What they name besides: the targets of systemd, and the program.
@@ -89,7 +89,7 @@ func TestUnitFiles(t *testing.T) {
 		}
 	}
 	// The drop-in for hooks is of one of them.
-	hooks, err := os.ReadFile("../../dist/systemd/hooks.conf")
+	hooks, err := os.ReadFile("../../packaging/systemd/hooks.conf")
 	if err == nil {
 		err = os.Mkdir(filepath.Join(units, "wgctl@hooks.service.d"), 0o755)
 	}
@@ -99,14 +99,14 @@ func TestUnitFiles(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, unit := range []string{"wgctl@wg0.service", "wgctl@hooks.service", "wg-quick@wg0.service", "wgctl.target"} {
+	for _, unit := range []string{"wgctl@wg0.service", "wgctl@hooks.service", "wg-quick@wg0.service", "wgctl.target", "wg-quick.target"} {
 		out, err := exec.Command("systemd-analyze", "verify", "--man=no", "--generators=no", "--root="+tree, unit).CombinedOutput()
 		if err != nil || len(out) > 0 {
 			t.Errorf("systemd-analyze verify %s: %v\n%s", unit, err, out)
 		}
 	}
 	for _, unit := range []string{"wgctl@.service", "wg-quick@.service"} {
-		out, err := exec.Command("systemd-analyze", "security", "--offline=true", "--threshold=28", "--no-pager", "../../dist/systemd/"+unit).CombinedOutput()
+		out, err := exec.Command("systemd-analyze", "security", "--offline=true", "--threshold=28", "--no-pager", "../../packaging/systemd/"+unit).CombinedOutput()
 		if err != nil {
 			t.Errorf("systemd-analyze security %s: %v\n%s", unit, err, out)
 		}
@@ -118,7 +118,7 @@ func TestUnitFiles(t *testing.T) {
 // The unit under wg-quick's name is the other but for its head.
 func TestUnitFilesAreOne(t *testing.T) {
 	body := func(name string) string {
-		b, err := os.ReadFile("../../dist/systemd/" + name)
+		b, err := os.ReadFile("../../packaging/systemd/" + name)
 		if err != nil {
 			t.Fatal(err)
 		}

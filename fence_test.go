@@ -119,6 +119,9 @@ var fences = []fence{
 			{"net", "a rule looks no name up: what came of look-ups is among the facts"},
 		}),
 	}, {
+		pkg: "agent", ours: []string{"tunnel", "netlinkx"}, why: "an agent decides when; what is done is tunnel's affair, and where the file is its caller's",
+		banned: join(wireguardGo, cli), bannedHere: join(netlink, quiet, []ban{nftables, iptables, ini, bus}),
+	}, {
 		pkg:        "cmd/wgctl",
 		bannedHere: join(netlink, wireguardGo, []ban{nftables, iptables, ini, bus}),
 	}, {

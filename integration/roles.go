@@ -18,6 +18,7 @@ var roles = map[string]func(args []string) error{
 	"hold":      func(args []string) error { return hold(args[0]) },
 	"tcp-sink":  func(args []string) error { return tcpSink(args[0]) },
 	"names":     func(args []string) error { return serveNames(args[0], args[1]) },
+	"notified":  func(args []string) error { return notified(args[0]) },
 	"mute":      func(args []string) error { return mute(args[0]) },
 	"tcp-send":  func(args []string) error { return tcpSend(args[0], args[1]) },
 	"udp-count": func(args []string) error { return udpCount(args[0]) },

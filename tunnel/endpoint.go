@@ -119,6 +119,22 @@ func (s *State) Settled() func(config.Peer) netip.AddrPort {
 	}
 }
 
+// Unsettle has the next plan set the endpoints of these peers, though the file
+// says the same of them as when it was last applied.
+func (s *State) Unsettle(keys []netlinkx.Key) {
+	if s.Record == nil || len(keys) == 0 {
+		return
+	}
+	record, spec := *s.Record, *s.Record.Spec
+	spec.Device.Peers = slices.Clone(spec.Device.Peers)
+	for i := range spec.Device.Peers {
+		if slices.Contains(keys, spec.Device.Peers[i].PublicKey) {
+			spec.Device.Peers[i].Configured = ""
+		}
+	}
+	record.Spec, s.Record = &spec, &record
+}
+
 func (l Lookup) endpoint(ctx context.Context, names Names, e config.Endpoint) (netip.AddrPort, error) {
 	port, err := lookupPort(ctx, names, e.Port)
 	if err != nil {

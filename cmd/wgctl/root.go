@@ -30,7 +30,7 @@ as wg-quick does, but over netlink in one process, whole or not at all.`,
 	root.SetVersionTemplate("wgctl {{.Version}}\n")
 	root.CompletionOptions.DisableDefaultCmd = true
 	root.SetHelpCommand(newHelp())
-	root.AddCommand(newUp(ui), newReload(ui), newApply(ui), newDown(ui), newPlan(ui), newDiff(ui), newCheck(ui), newStatus(ui), newDNS(ui), newSave(ui), newStrip(ui), newConvert(ui), newInstallLinks(ui), newVersion(ui), newServe(ui), newHookShell())
+	root.AddCommand(newUp(ui), newReload(ui), newApply(ui), newDown(ui), newRun(ui), newPlan(ui), newDiff(ui), newCheck(ui), newStatus(ui), newDNS(ui), newSave(ui), newStrip(ui), newConvert(ui), newInstallLinks(ui), newVersion(ui), newServe(ui), newHookShell())
 	root.AddCommand(newWgVerbs(ui)...)
 	root.AddCommand(newCompletion(ui, root))
 	return root

@@ -48,12 +48,19 @@ const (
 	exitUsage   = 2
 	exitResidue = 3 // failed and not wholly undone
 	exitChanges = 4 // plan --check: there is something to do
+	// exitFile is EX_CONFIG of sysexits.h: run again, it would fail again.
+	exitFile = 78
 )
 
 // A usageError is about the words of the command line.
 type usageError struct{ error }
 
 func (e usageError) Unwrap() error { return e.error }
+
+// A fileError is about the file that run was given.
+type fileError struct{ error }
+
+func (e fileError) Unwrap() error { return e.error }
 
 // An exitError ends the program with a code and prints nothing.
 type exitError int
@@ -92,6 +99,8 @@ func (u *ui) finish(err error) int {
 		return exitResidue
 	case errors.As(err, &usageError{}):
 		return exitUsage
+	case errors.As(err, &fileError{}):
+		return exitFile
 	}
 	return exitFailed
 }

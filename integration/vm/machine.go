@@ -30,6 +30,10 @@ type Machine struct {
 	Env        []string // KEY=value, for the command
 	Dir        string   // where the command starts, a folder of this machine; default /
 
+	// Prepare is a shell script that runs, with Env, before Init does: what it
+	// installs and enables is there at boot.
+	Prepare string
+
 	// Share is a folder of this machine that the guest may write to, as
 	// /results. Default is one that is removed at the end.
 	Share string
@@ -121,12 +125,13 @@ func (m Machine) writeControl(dir string, k kernel, command []string) error {
 	fmt.Fprintf(&vars, "RELEASE=%s\nMODULES=%s\n", quote(k.release), quote(k.modules()))
 	fmt.Fprintf(&vars, "NO_NFTABLES=%s\nINTERACTIVE=%s\n", flag(m.NoNftables), flag(m.Stdin != nil))
 	fmt.Fprintf(&vars, "INIT=%s\nSYSTEMD=%s\n", quote(m.Init), quote(systemdTree()))
-	if m.Dir != "" {
-		fmt.Fprintf(&script, "cd %s || exit\n", quote(m.Dir))
-	}
 	for _, e := range m.Env {
 		key, value, _ := strings.Cut(e, "=")
 		fmt.Fprintf(&script, "export %s=%s\n", key, quote(value))
+	}
+	prepare := script.String() + m.Prepare
+	if m.Dir != "" {
+		fmt.Fprintf(&script, "cd %s || exit\n", quote(m.Dir))
 	}
 	script.WriteString("exec")
 	for _, word := range command {
@@ -136,6 +141,7 @@ func (m Machine) writeControl(dir string, k kernel, command []string) error {
 	return errors.Join(
 		os.WriteFile(filepath.Join(dir, "stage2"), stage2, 0o644),
 		os.WriteFile(filepath.Join(dir, "systemd"), systemd, 0o644),
+		os.WriteFile(filepath.Join(dir, "prepare"), []byte(prepare), 0o644),
 		os.WriteFile(filepath.Join(dir, "run"), run, 0o644),
 		os.WriteFile(filepath.Join(dir, "vars"), []byte(vars.String()), 0o644),
 		os.WriteFile(filepath.Join(dir, "command"), []byte(script.String()), 0o644))

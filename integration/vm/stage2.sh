@@ -47,6 +47,7 @@ ip link set lo up
 cd /
 if [ "$INIT" = systemd ]; then
 	. $vm/systemd
+	sh $vm/prepare || echo "vm: preparing failed" >/dev/console
 	exec /usr/lib/systemd/systemd --show-status=no --log-target=journal-or-kmsg
 fi
 exec sh $vm/run

@@ -1,0 +1,126 @@
+# SPDX-License-Identifier: MIT
+# After boot: what docs/systemd.md says of the units, a line each.
+#
+# check NAME COMMAND...: "ok NAME", or "FAIL NAME" and what was printed.
+check() {
+	name=$1
+	shift
+	if printed=$("$@" 2>&1); then
+		echo "ok $name"
+	else
+		echo "FAIL $name: $printed" | tr '\n' '|'
+		echo
+	fi
+}
+# within SECONDS COMMAND...: until it succeeds.
+within() {
+	end=$(($(date +%s) + $1))
+	shift
+	until "$@"; do
+		[ "$(date +%s)" -lt "$end" ] || return 1
+		sleep 0.2
+	done
+}
+around() { ip netns exec hub nft -j reset counter inet witness around | jq '.nftables[] | .counter? // empty | .packets'; }
+no_packets() { [ "$(around)" = 0 ]; }
+some_packets() { [ "$(around)" != 0 ]; }
+says() { case $1 in *"$2"*) ;; *) echo "$1" && false ;; esac; }
+status() { systemctl show -p StatusText --value "$1"; }
+whole() { [ "$(wgctl status --json "$1" | jq -c '.[0] | [.state, (.drift | length)]')" = '["up",0]' ]; }
+
+boot() {
+	check "tunnel up at boot" [ "$(systemctl is-active wgctl@wg0)" = active ]
+	check "dependent service" [ "$(systemctl show -p Result,ActiveState dependent | tr '\n' ' ')" = "Result=success ActiveState=active " ]
+	check "status text" says "$(status wgctl@wg0)" up
+	out=$(systemctl status --no-pager -l wgctl@bad)
+	check "failed unit" [ "$(systemctl is-failed wgctl@bad)" = failed ]
+	check "failed unit says why" says "$out" 'wgctl: /etc/wireguard/bad.conf:2: [Interface] ListenPort: "99999" is not a port'
+	check "failed unit has a status text" says "$out" 'Status: "/etc/wireguard/bad.conf:2:'
+	check "failed unit is not tried again" says "$out" "status=78"
+	check "up without its endpoint" [ "$(systemctl is-active wgctl@wg1)" = active ]
+	check "says what it lacks" says "$(status wgctl@wg1)" "an endpoint could not be found: /etc/wireguard/wg1.conf:11:"
+	echo "192.0.2.1 late.example" >>/etc/hosts
+	check "endpoint found later" within 90 sh -c 'wg show wg1 endpoints | grep -q 192.0.2.1:51821'
+	check "peer reached then" ping -q -c 1 -W 20 10.9.0.1
+	check "hook in the sandbox" says "$(iptables -S FORWARD)" "-A FORWARD -i wg1 -j ACCEPT"
+	check "device in the unit's cgroup" grep -q 'wgctl@wg1.service' /proc/"$(pgrep -x -f 'wgctl device-serve wg1')"/cgroup
+}
+
+reload() {
+	ping -i 0.2 -c 100000 203.0.113.5 >/run/ping 2>&1 &
+	pinger=$!
+	before=$(wg show wg0 latest-handshakes)
+	sed -i 's/^KillSwitch/MTU = 1380\nKillSwitch/' /etc/wireguard/wg0.conf
+	check "reload" systemctl reload wgctl@wg0
+	check "reload took" says "$(ip link show wg0)" "mtu 1380"
+	echo "Oops = 1" >>/etc/wireguard/wg0.conf
+	check "reload of a bad file fails" [ "$(systemctl reload wgctl@wg0 2>/dev/null && echo done)" = "" ]
+	sed -i '/^Oops/d' /etc/wireguard/wg0.conf
+	check "and changes nothing" whole wg0
+	check "session lives on" [ "$(wg show wg0 latest-handshakes)" = "$before" ]
+	sleep 1
+	kill -INT $pinger
+	wait $pinger
+	check "no packet lost" grep -q ' 0% packet loss' /run/ping
+}
+
+restart() {
+	ping -i 0.05 203.0.113.5 >/dev/null 2>&1 &
+	pinger=$!
+	around >/dev/null
+	pid=$(systemctl show -p MainPID --value wgctl@wg0)
+	check "restart" systemctl restart wgctl@wg0
+	check "another process" [ "$pid" != "$(systemctl show -p MainPID --value wgctl@wg0)" ]
+	check "whole after restart" whole wg0
+	check "nothing in clear through a restart" no_packets
+	kill -9 "$(systemctl show -p MainPID --value wgctl@wg0)"
+	check "comes back when killed" within 90 sh -c "[ \$(systemctl show -p NRestarts --value wgctl@wg0) = 1 ] && systemctl -q is-active wgctl@wg0"
+	check "nothing in clear through that" no_packets
+	mkdir -p /run/systemd/network
+	printf '[Match]\nName=other*\n[Network]\nAddress=198.51.100.9/24\n' >/run/systemd/network/other.network
+	ip link add other0 type dummy
+	check "networkd" systemctl start systemd-networkd
+	check "networkd configures its link" within 90 sh -c 'ip address show other0 | grep -q 198.51.100.9'
+	check "networkd takes rules away, which are put back" within 90 sh -c 'journalctl -u wgctl@wg0 --no-pager | grep -q "putting it back: .*rule add"'
+	check "whole after that" within 90 whole wg0
+	check "networkd restarts" systemctl restart systemd-networkd
+	check "rules are back" within 90 whole wg0
+	check "nothing in clear through that either" no_packets
+	systemctl stop systemd-networkd.socket systemd-networkd
+	check "stop" systemctl stop wgctl@wg0
+	check "packets in clear after stop, which the witness must see" within 20 some_packets
+	kill $pinger
+	check "nothing left of the tunnel" [ -z "$(ip -o link show wg0 2>/dev/null)$(ip rule | grep 'proto 87')$(nft list tables | grep -w wgctl-wg0)$(ls /run/wgctl | grep wg0)" ]
+	check "stop of the unit it was required by" [ "$(systemctl is-active dependent)" = inactive ]
+}
+
+watchdog() {
+	pid=$(systemctl show -p MainPID --value wgctl@wg1)
+	kill -STOP "$pid"
+	check "watchdog" within 120 sh -c "[ \$(systemctl show -p NRestarts --value wgctl@wg1) = 1 ] && systemctl -q is-active wgctl@wg1"
+	check "watchdog's doing" says "$(journalctl -u wgctl@wg1 --no-pager)" "Watchdog timeout"
+	check "whole after the watchdog" within 60 whole wg1
+}
+
+# The units of wg-quick: Debian's with our wg-quick, and ours.
+quick() {
+	systemctl stop wgctl.target
+	check "wgctl.target stops what is a part of it" within 60 sh -c '! systemctl -q is-active wgctl@wg1 && ! ip link show wg1 2>/dev/null'
+	wgctl install-links --force /usr/bin 2>/dev/null
+	check "its hook's rule is gone" sh -c '! iptables -S FORWARD | grep wg1'
+	check "Debian's unit" systemctl start wg-quick@wg0
+	check "carries" ping -q -c 1 -W 20 10.8.0.1
+	check "Debian's unit reloads" systemctl reload wg-quick@wg0
+	check "Debian's unit stops" systemctl stop wg-quick@wg0
+	check "and leaves nothing" [ -z "$(ip -o link show wg0 2>/dev/null)$(ip rule | grep 'proto 87')$(nft list tables)" ]
+	install -m 644 "$UNITS/wg-quick@.service" /usr/lib/systemd/system/wg-quick@.service
+	systemctl daemon-reload
+	check "our unit of that name" systemctl start wg-quick@wg0
+	check "has its status" says "$(status wg-quick@wg0)" up
+	check "excludes the other" systemctl start wgctl@wg0
+	check "which took it over" [ "$(systemctl is-active wg-quick@wg0 wgctl@wg0 | tr '\n' ' ')" = "inactive active " ]
+}
+
+for part in boot reload restart watchdog quick; do
+	$part
+done

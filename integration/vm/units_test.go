@@ -1,0 +1,135 @@
+// SPDX-License-Identifier: MIT
+
+package vm
+
+import (
+	_ "embed"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+var (
+	//go:embed testdata/units-prepare.sh
+	unitsPrepare string
+	//go:embed testdata/units.sh
+	unitsScript string
+)
+
+// What the units promise, on a host that systemd booted with them.
+func TestUnits(t *testing.T) {
+	needGuest(t)
+	root, err := filepath.Abs("../..")
+	if err != nil {
+		t.Fatal(err)
+	}
+	bin := os.Getenv("WGCTL_BIN")
+	if bin == "" {
+		bin = filepath.Join(t.TempDir(), "wgctl")
+		build(t, root, "build", "-trimpath", "-o", bin, "./cmd/wgctl")
+	}
+	m := Machine{
+		Kernel: "6.1", Init: "systemd", Prepare: unitsPrepare,
+		Env: []string{"WGCTL_BIN=" + bin, "UNITS=" + filepath.Join(root, "packaging/systemd")},
+	}
+	out := Run(guestContext(t), t, m, "sh", "-c", unitsScript)
+	checks := 0
+	for line := range strings.Lines(out.Console) {
+		verdict, what, _ := strings.Cut(strings.TrimSpace(line), " ")
+		switch verdict {
+		case "ok":
+			checks++
+		case "FAIL":
+			name, said, _ := strings.Cut(what, ": ")
+			t.Errorf("%s:\n%s", name, strings.ReplaceAll(said, "|", "\n"))
+		}
+	}
+	if want := strings.Count(unitsScript, "\tcheck \""); checks != want && !t.Failed() {
+		t.Errorf("%d of %d checks were made", checks, want)
+	}
+	if out.Code != 0 {
+		t.Errorf("the script ended with status %d", out.Code)
+	}
+}
+
+// The units have no line that systemd doesn't know, and are no more exposed
+// than the network daemon of systemd itself, which scores 2.8.
+func TestUnitFiles(t *testing.T) {
+	if _, err := exec.LookPath("systemd-analyze"); err != nil {
+		needed(t, "systemd-analyze is not installed")
+	}
+	tree := t.TempDir()
+	units := filepath.Join(tree, "usr/lib/systemd/system")
+	sources, err := filepath.Glob("../../packaging/systemd/w*")
+	if err != nil || len(sources) != 4 {
+		t.Fatalf("the units are %q (%v)", sources, err)
+	}
+	// What they name besides: the targets of systemd, and the program.
+	if err := os.MkdirAll(filepath.Join(tree, "usr/lib"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.MkdirAll(filepath.Join(tree, "usr/bin"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(tree, "usr/bin/wgctl"), []byte("#!/bin/sh\n"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if out, err := exec.Command("cp", "-a", "/usr/lib/systemd", filepath.Join(tree, "usr/lib/")).CombinedOutput(); err != nil {
+		t.Fatalf("copying systemd's own units: %v: %s", err, out)
+	}
+	for _, s := range sources {
+		b, err := os.ReadFile(s)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(filepath.Join(units, filepath.Base(s)), b, 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	// The drop-in for hooks is of one of them.
+	hooks, err := os.ReadFile("../../packaging/systemd/hooks.conf")
+	if err == nil {
+		err = os.Mkdir(filepath.Join(units, "wgctl@hooks.service.d"), 0o755)
+	}
+	if err == nil {
+		err = os.WriteFile(filepath.Join(units, "wgctl@hooks.service.d/hooks.conf"), hooks, 0o644)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, unit := range []string{"wgctl@wg0.service", "wgctl@hooks.service", "wg-quick@wg0.service", "wgctl.target", "wg-quick.target"} {
+		out, err := exec.Command("systemd-analyze", "verify", "--man=no", "--generators=no", "--root="+tree, unit).CombinedOutput()
+		if err != nil || len(out) > 0 {
+			t.Errorf("systemd-analyze verify %s: %v\n%s", unit, err, out)
+		}
+	}
+	for _, unit := range []string{"wgctl@.service", "wg-quick@.service"} {
+		out, err := exec.Command("systemd-analyze", "security", "--offline=true", "--threshold=28", "--no-pager", "../../packaging/systemd/"+unit).CombinedOutput()
+		if err != nil {
+			t.Errorf("systemd-analyze security %s: %v\n%s", unit, err, out)
+		}
+		lines := strings.Split(strings.TrimSpace(string(out)), "\n")
+		t.Log(lines[len(lines)-1])
+	}
+}
+
+// The unit under wg-quick's name is the other but for its head.
+func TestUnitFilesAreOne(t *testing.T) {
+	body := func(name string) string {
+		b, err := os.ReadFile("../../packaging/systemd/" + name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, service, ok := strings.Cut(string(b), "[Service]\n")
+		if !ok {
+			t.Fatalf("%s has no [Service]", name)
+		}
+		service, _, _ = strings.Cut(service, "[Install]")
+		return service
+	}
+	if a, b := body("wgctl@.service"), body("wg-quick@.service"); a != b {
+		t.Errorf("wgctl@.service runs\n%s\nand wg-quick@.service\n%s", a, b)
+	}
+}

@@ -64,6 +64,29 @@ func TestDNSNetworkManager(t *testing.T) {
 	s.answers("after.example", outsideAnswer)
 }
 
+// Likewise beside a link of the kernel's, of which NetworkManager makes a device
+// of its own kind, and whose addresses and routes it leaves as they are.
+func TestDNSNetworkManagerKernel(t *testing.T) {
+	Only(t, Kernel)
+	h := newTunnelHost(t, "h")
+	h.Sh("ip link add eth0 type veth peer name eth1; ip link set eth0 up; ip link set eth1 up")
+	n := startNetworkManager(t, h)
+	before := h.ReadFile("/etc/resolv.conf")
+	h.WriteFile(configOf("wg0"), fullTunnel(t, 0, "DNS = 10.8.0.1, corp.example"))
+	wgctlOK(h, "up", "wg0")
+	said(t, h.ReadFile("/etc/resolv.conf"), "search corp.example\nnameserver 10.8.0.1\n")
+	WaitFor(t, 10*time.Second, "NetworkManager to see the link", func() bool {
+		return strings.Contains(h.Must("nmcli", "-t", "device").Stdout, "wg0:wireguard:connected (externally)")
+	})
+	whole(h, "wg0")
+	n.restart()
+	whole(h, "wg0")
+	wgctlOK(h, "down", "wg0")
+	if now := h.ReadFile("/etc/resolv.conf"); now != before {
+		t.Errorf("resolv.conf is\n%swas\n%s", now, before)
+	}
+}
+
 // With dns=dnsmasq names below some domains go inside and all others outside; a
 // tunnel for all names has them all, and two tunnels get along.
 func TestDNSNetworkManagerDnsmasq(t *testing.T) {

@@ -55,6 +55,9 @@ func startNetworkManager(t testing.TB, h *Host, lines ...string) *networkManager
 		"ipv4.method", "manual", "ipv4.addresses", "192.0.2.2/24", "ipv4.gateway", hubLAN4, "ipv4.dns", hubLAN4, "ipv4.dns-search", "lan.example",
 		"ipv6.method", "manual", "ipv6.addresses", "2001:db8:2::2/64", "ipv6.gateway", hubLAN6)
 	h.Must("nmcli", "connection", "up", "lan")
+	WaitFor(t, 10*time.Second, "addresses that nobody else has", func() bool {
+		return !strings.Contains(h.Must("ip", "-6", "address", "show", "dev", "eth0").Stdout, "tentative")
+	})
 	return n
 }
 

@@ -64,6 +64,29 @@ func TestDNSNetworkManager(t *testing.T) {
 	s.answers("after.example", outsideAnswer)
 }
 
+// Likewise beside a link of the kernel's, of which NetworkManager makes a device
+// of its own kind, and whose addresses and routes it leaves as they are.
+func TestDNSNetworkManagerKernel(t *testing.T) {
+	Only(t, Kernel)
+	h := newTunnelHost(t, "h")
+	h.Sh("ip link add eth0 type veth peer name eth1; ip link set eth0 up; ip link set eth1 up")
+	n := startNetworkManager(t, h)
+	before := h.ReadFile("/etc/resolv.conf")
+	h.WriteFile(configOf("wg0"), fullTunnel(t, 0, "DNS = 10.8.0.1, corp.example"))
+	wgctlOK(h, "up", "wg0")
+	said(t, h.ReadFile("/etc/resolv.conf"), "search corp.example\nnameserver 10.8.0.1\n")
+	WaitFor(t, 10*time.Second, "NetworkManager to see the link", func() bool {
+		return strings.Contains(h.Must("nmcli", "-t", "device").Stdout, "wg0:wireguard:connected (externally)")
+	})
+	whole(h, "wg0")
+	n.restart()
+	whole(h, "wg0")
+	wgctlOK(h, "down", "wg0")
+	if now := h.ReadFile("/etc/resolv.conf"); now != before {
+		t.Errorf("resolv.conf is\n%swas\n%s", now, before)
+	}
+}
+
 // With dns=dnsmasq names below some domains go inside and all others outside; a
 // tunnel for all names has them all, and two tunnels get along.
 func TestDNSNetworkManagerDnsmasq(t *testing.T) {
@@ -148,6 +171,7 @@ func TestDNSNetworkManagerResolved(t *testing.T) {
 // without.
 func TestDNSNetworkManagerRefuses(t *testing.T) {
 	Only(t, Userspace)
+	t.Parallel()
 	h := newTunnelHost(t, "h")
 	h.Sh("ip link add eth0 type veth peer name eth1; ip link set eth0 up; ip link set eth1 up")
 	n := startNetworkManager(t, h)
@@ -179,12 +203,22 @@ func TestDNSNetworkManagerRefuses(t *testing.T) {
 	refused("NetworkManager has nameservers for all names in "+own+", which count for more", "DNS = 10.8.0.1")
 	h.Must("rm", own)
 	before = n.shape()
+	// Only NetworkManager itself knows that a file of that name hides ours.
+	h.WriteFileMode("/etc/NetworkManager/conf.d/zz-wgctl.conf", "", 0o644)
+	before = n.shape()
+	h.WriteFile(configOf("wg0"), fullTunnel(t, 0, "DNS = 10.8.0.1"))
+	out := wgctlFails(h, 1, "up", "wg0")
+	said(t, out.Stderr, "NetworkManager did not take the nameservers: its own configuration says otherwise")
+	if lines := errorLines(out); len(lines) != 1 {
+		t.Errorf("not one line: %v", out)
+	}
+	unchanged()
+	h.Must("rm", "/etc/NetworkManager/conf.d/zz-wgctl.conf")
+	before = n.shape()
 	n.freeze()
 	refused("NetworkManager did not answer on the system bus within 4s", "DNS = 10.8.0.1")
-	h.WriteFile(configOf("wg0"), fullTunnel(t, 0, "DNS = 10.8.0.1", "DNSFailure = warn"))
-	said(t, wgctlOK(h, "up", "wg0").Stderr, "wg0: comes up without its nameservers: NetworkManager did not answer")
 	n.thaw()
-	wgctlOK(h, "reload", "wg0")
+	wgctlOK(h, "up", "wg0")
 	whole(h, "wg0")
 	said(t, h.ReadFile("/etc/resolv.conf"), "nameserver 10.8.0.1\n")
 	n.stop()
@@ -205,6 +239,7 @@ func TestDNSNetworkManagerRefuses(t *testing.T) {
 // NetworkManager's files leave a state from which one command finds its way.
 func TestDNSNetworkManagerKilled(t *testing.T) {
 	Only(t, Userspace)
+	t.Parallel()
 	h := newTunnelHost(t, "h")
 	h.Sh("ip link add eth0 type veth peer name eth1; ip link set eth0 up; ip link set eth1 up")
 	n := startNetworkManager(t, h, "dns=dnsmasq")
@@ -227,7 +262,7 @@ func TestDNSNetworkManagerKilled(t *testing.T) {
 				if calls = i.Calls; i.Code != 0 || calls < 5 {
 					t.Fatalf("without a fault: %d calls: %v", calls, i)
 				}
-				points = append(points, sweep{runs: 4}.points(t, calls)...)
+				points = append(points, sweep{runs: 3}.points(t, calls)...)
 			}
 			if round%2 == 1 {
 				wgctlOK(h, "apply", "wg0")

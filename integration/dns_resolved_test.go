@@ -52,6 +52,16 @@ const anybody = `<!DOCTYPE busconfig PUBLIC "-//freedesktop//DTD D-Bus Bus Confi
 </busconfig>
 `
 
+// startBus runs a system bus on a host.
+func startBus(t testing.TB, h *Host) {
+	t.Helper()
+	Need(t, "dbus-daemon")
+	h.Must("mkdir", "-p", "/run/dbus")
+	h.WriteFileMode("/run/bus.conf", anybody, 0o644)
+	h.Start("dbus-daemon", "--config-file=/run/bus.conf", "--nofork", "--nopidfile")
+	WaitFor(t, 10*time.Second, "the bus", func() bool { return h.Exists("/run/dbus/system_bus_socket") })
+}
+
 // A resolved is a host's systemd-resolved.
 type resolved struct {
 	h       *Host
@@ -63,11 +73,7 @@ type resolved struct {
 // and has look-ups go to it; the link eth0 has the nameserver outside.
 func startResolved(t testing.TB, h *Host) *resolved {
 	t.Helper()
-	Need(t, "dbus-daemon")
-	h.Must("mkdir", "-p", "/run/dbus")
-	h.WriteFileMode("/run/bus.conf", anybody, 0o644)
-	h.Start("dbus-daemon", "--config-file=/run/bus.conf", "--nofork", "--nopidfile")
-	WaitFor(t, 10*time.Second, "the bus", func() bool { return h.Exists("/run/dbus/system_bus_socket") })
+	startBus(t, h)
 	r := startResolvedOn(t, h)
 	r.ctl("dns", "eth0", hubLAN4)
 	r.ctl("default-route", "eth0", "yes")

@@ -37,7 +37,6 @@ func startNetworkManager(t testing.TB, h *Host, lines ...string) *networkManager
 	if _, err := os.Stat(filepath.Join(dir, "usr")); err != nil {
 		unable(t, "NetworkManager is not unpacked: %v", err)
 	}
-	Need(t, "dbus-daemon")
 	n := &networkManager{h: h}
 	// A read-only /sys tells NetworkManager that there is no udev.
 	h.Sh(strings.ReplaceAll(`
@@ -46,18 +45,19 @@ func startNetworkManager(t testing.TB, h *Host, lines ...string) *networkManager
 		mkdir /mnt/upper /mnt/work
 		mount -t overlay overlay -o lowerdir=/var/lib,upperdir=/mnt/upper,workdir=/mnt/work /var/lib
 		mount -o remount,ro /sys
-		mkdir -p /var/lib/NetworkManager /run/dbus /run/NetworkManager/conf.d
+		mkdir -p /var/lib/NetworkManager /run/NetworkManager/conf.d
 		cp -a DIR/etc/NetworkManager /etc/`, "DIR", dir))
 	h.WriteFileMode("/etc/NetworkManager/NetworkManager.conf", "[main]\nplugins=keyfile\nno-auto-default=*\nrc-manager=symlink\n"+
 		strings.Join(lines, "\n")+"\n", 0o644)
-	h.WriteFileMode("/run/bus.conf", anybody, 0o644)
-	h.Start("dbus-daemon", "--config-file=/run/bus.conf", "--nofork", "--nopidfile")
-	WaitFor(t, 10*time.Second, "the bus", func() bool { return h.Exists("/run/dbus/system_bus_socket") })
+	startBus(t, h)
 	n.start()
 	h.Must("nmcli", "connection", "add", "type", "ethernet", "ifname", "eth0", "con-name", "lan",
 		"ipv4.method", "manual", "ipv4.addresses", "192.0.2.2/24", "ipv4.gateway", hubLAN4, "ipv4.dns", hubLAN4, "ipv4.dns-search", "lan.example",
 		"ipv6.method", "manual", "ipv6.addresses", "2001:db8:2::2/64", "ipv6.gateway", hubLAN6)
 	h.Must("nmcli", "connection", "up", "lan")
+	WaitFor(t, 10*time.Second, "addresses that nobody else has", func() bool {
+		return !strings.Contains(h.Must("ip", "-6", "address", "show", "dev", "eth0").Stdout, "tentative")
+	})
 	return n
 }
 

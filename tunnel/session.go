@@ -23,6 +23,10 @@ type Session struct {
 	unlock []func()
 	drift  map[string]bool // steps that were to be taken before this run, as text
 
+	// Passed are the steps that failed, and may: what they were to change is
+	// as it was.
+	Passed []*StepError
+
 	// KeepKillSwitch makes Down leave the kill switch standing, if the tunnel
 	// has one: it is to come back.
 	KeepKillSwitch bool
@@ -222,14 +226,15 @@ func (s *Session) forget(before *Record) error {
 // wanted, and then runs the hooks: what they change is their affair.
 func (s *Session) apply(ctx context.Context, r *Record, steps []Step) error {
 	work, hooks := beforePostUp(steps)
-	if err := Apply(ctx, s.host, work, s.report); err != nil {
+	if err := s.take(ctx, work); err != nil {
 		return err
 	}
 	more, err := s.converge(ctx, r.Spec)
 	work = append(work, more...)
 	if err == nil {
 		r.Link = s.Have.Link.Index
-		if err = Apply(ctx, s.host, hooks, s.report); err == nil {
+		s.passOver(r)
+		if err = s.take(ctx, hooks); err == nil {
 			return nil
 		}
 	}
@@ -242,6 +247,13 @@ func (s *Session) apply(ctx context.Context, r *Record, steps []Step) error {
 	return failed
 }
 
+// take is Apply.
+func (s *Session) take(ctx context.Context, steps []Step) error {
+	passed, err := Apply(ctx, s.host, steps, s.report)
+	s.Passed = append(s.Passed, passed...)
+	return err
+}
+
 // converge observes, and takes once more what is still missing. It returns
 // what it took.
 func (s *Session) converge(ctx context.Context, want *Spec) (taken []Step, err error) {
@@ -250,13 +262,16 @@ func (s *Session) converge(ctx context.Context, want *Spec) (taken []Step, err e
 			return taken, err
 		}
 		missing := WithoutHooks(Plan(want, s.Have))
+		if len(s.Passed) > 0 {
+			missing = slices.DeleteFunc(missing, mayFail)
+		}
 		switch {
 		case len(missing) == 0:
 			return taken, nil
 		case taken != nil:
 			return taken, fmt.Errorf("%s did not converge, as something else changes it: still to do: %s", s.name, texts(missing))
 		}
-		if err := Apply(ctx, s.host, missing, s.report); err != nil {
+		if err := s.take(ctx, missing); err != nil {
 			return nil, err
 		}
 		taken = missing

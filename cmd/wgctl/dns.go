@@ -180,20 +180,14 @@ func (b *dnsBackendValue) Set(s string) error {
 	return nil
 }
 
-// apply makes the host what is wanted. If the resolver alone is in the way, and
-// the file says that it may be, the tunnel comes up without nameservers.
-func (in *input) apply(ctx context.Context, ui *ui, s *tunnel.Session, want *tunnel.Spec, opts tunnel.Options) error {
-	err := s.Apply(ctx, in.record(want), tunnel.Plan(want, s.Have))
-	if in.cfg.Interface.DNSFailure != config.DNSWarn || ctx.Err() != nil || !tunnel.FailedDNS(err) {
+// apply makes the host what is wanted, and tells of what could not be had and
+// may not.
+func (in *input) apply(ctx context.Context, ui *ui, s *tunnel.Session, want *tunnel.Spec) error {
+	if err := s.Apply(ctx, in.record(want), tunnel.Plan(want, s.Have)); err != nil {
 		return err
 	}
-	ui.note("%s: %s: %v", in.name, tunnel.WithoutDNS, err)
-	if err := s.Look(ctx); err != nil {
-		return err
+	for _, note := range s.Notes() {
+		ui.note("%s: %s", in.name, note)
 	}
-	opts.DNSBackend = config.DNSOff
-	if want, err = s.Resolve(ctx, in.cfg, in.endpoints, opts); err != nil {
-		return err
-	}
-	return s.Apply(ctx, in.record(want), tunnel.Plan(want, s.Have))
+	return nil
 }

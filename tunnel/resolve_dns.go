@@ -118,6 +118,8 @@ func dnsText(next, prev dns.Settings) string {
 		return fmt.Sprintf("nmcli general reload dns-full (%s: %s)", next.Interface, what)
 	case next.Backend == dns.BackendNetworkManager:
 		return fmt.Sprintf("nmcli general reload (%s: %s)", next.Interface, what)
+	case next.Private:
+		return fmt.Sprintf("resolvconf -a %s -m 0 -p (%s)", next.Interface, what)
 	case len(next.Servers) == 0:
 		return fmt.Sprintf("resolvconf -a %s -m 0 (%s)", next.Interface, what)
 	}

@@ -125,7 +125,8 @@ type Choice struct {
 //     nsswitch.conf;
 //  2. NetworkManager, where it makes resolv.conf, unless all that is wanted is
 //     a search domain beside its nameservers;
-//  3. resolvconf, unless that is systemd's by another name;
+//  3. resolvconf, unless that is systemd's by another name, or look-ups
+//     wouldn't go by what it writes;
 //  4. the file itself.
 func Choose(f Facts) (Choice, string, error) {
 	t := trace{}
@@ -190,8 +191,8 @@ func (f Facts) choose(t *trace) (Choice, error) {
 	c := f.resolvconf()
 	t.resolvconf(c)
 	usable := c.Path != "" && c.Flavour != Systemd && !beside
-	if usable && f.Writable == nil && f.refused(c) {
-		t.add("signature", "foreign")
+	if why := f.inVain(c); usable && f.Writable == nil && why != "" {
+		t.add("unused", why)
 		usable = false
 	}
 	switch {

@@ -99,6 +99,20 @@ func (f Facts) resolvConf(flavour Flavour) string {
 
 var versionPattern = regexp.MustCompile(`(?m)^OPENRESOLV_VERSION=["']?(\d+)\.(\d+)`)
 
+// inVain says why look-ups wouldn't go by what resolvconf is told, or "": by the
+// signature, if openresolv won't write the file that is there, and by the link,
+// if Debian's writes another than they go by.
+func (f Facts) inVain(c Choice) string {
+	switch {
+	case c.Flavour == OpenResolv && f.refused(c):
+		return "signature"
+	case c.Flavour == Debian && f.owner() != OwnerDebian && !strings.HasPrefix(f.Target, "/run/resolvconf/") &&
+		!strings.HasPrefix(f.Target, "/etc/resolvconf/run/") && !f.asksItself():
+		return "link"
+	}
+	return ""
+}
+
 // refused reports whether openresolv won't write resolv.conf, as it hasn't
 // written what is there: so it does since 3.17.
 func (f Facts) refused(c Choice) bool {

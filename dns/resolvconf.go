@@ -13,6 +13,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// enabledPath is there while Debian's resolvconf updates anything.
+const enabledPath = "/run/resolvconf/enable-updates"
+
 // resolvconf is the program of that name: openresolv or Debian's.
 type resolvconf struct{ choice Choice }
 
@@ -22,6 +25,12 @@ type resolvconf struct{ choice Choice }
 func (r *resolvconf) ready(Settings) error {
 	if r.choice.Path == "" {
 		return ErrNoResolvconf
+	}
+	if r.choice.Flavour == Debian {
+		// It would take them in, and keep them to itself.
+		if _, err := os.Stat(enabledPath); errors.Is(err, fs.ErrNotExist) {
+			return errors.New("resolvconf's updates are disabled: resolvconf --enable-updates enables them")
+		}
 	}
 	if r.choice.ResolvConf == "" {
 		return nil

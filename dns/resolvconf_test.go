@@ -231,6 +231,14 @@ func TestDebian(t *testing.T) {
 	if after := read(t, "/etc/resolv.conf"); after != before {
 		t.Errorf("after removal:\n%swant:\n%s", after, before)
 	}
+
+	// What it would only keep is refused.
+	if out, err := exec.Command("resolvconf", "--disable-updates").CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	if _, _, err := r.Choose(t.Context(), settings("10.8.0.53", "")); err == nil || !strings.Contains(err.Error(), "updates are disabled") {
+		t.Errorf("error %v", err)
+	}
 }
 
 // fake puts a resolvconf into the PATH that does what -a and -d do, into a

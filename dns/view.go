@@ -6,6 +6,9 @@ import (
 	"context"
 	"net"
 	"net/netip"
+	"os"
+	"path/filepath"
+	"strings"
 )
 
 // A View is who answers the look-ups of a host.
@@ -51,12 +54,35 @@ func (r *Resolver) View(ctx context.Context) (View, error) {
 		v.Links = r.networkManager().links()
 		return v, nil
 	}
+	if c.Name == BackendResolvconf {
+		v.Links = recordedLinks(c)
+	}
 	if isOurs(r.facts.Text) {
 		for i, t := range parseFile(r.facts.Text).tunnels {
 			v.Links = append(v.Links, LinkAnswerer{t.Interface, answererOf(t), i == 0 && t.Exclusive()})
 		}
 	}
 	return v, nil
+}
+
+// recordedLinks returns what resolvconf was told of links. Names of records
+// are what their authors call them.
+func recordedLinks(c Choice) []LinkAnswerer {
+	links := []LinkAnswerer{}
+	for _, dir := range c.Records {
+		entries, err := os.ReadDir(dir)
+		if err != nil {
+			continue
+		}
+		for _, e := range entries {
+			s := parse(strings.TrimPrefix(e.Name(), c.Prefix), readText(filepath.Join(dir, e.Name())))
+			if !s.Empty() {
+				links = append(links, LinkAnswerer{s.Interface, answererOf(s), false})
+			}
+		}
+		break
+	}
+	return links
 }
 
 func answererOf(s Settings) Answerer {
@@ -131,11 +157,26 @@ func (b *bus) settings(index int) (s Settings, err error) {
 	return s, nil
 }
 
+// current returns the nameserver that systemd-resolved asks by a link, with its
+// port, "" if that isn't known: it is since v244.
+func (b *bus) current(index int) string {
+	var now busAddress
+	if err := b.link(index, "CurrentDNSServer", &now); err != nil {
+		return ""
+	}
+	const port = 53
+	a, ok := netip.AddrFromSlice(now.Address)
+	if !ok {
+		return ""
+	}
+	return netip.AddrPortFrom(a, port).String()
+}
+
 // A Found is the answer to a query, and who gave it.
 type Found struct {
 	Addresses []netip.Addr `json:"addresses"`
-	Link      string       `json:"link,omitempty"`   // whose nameserver answered
-	Server    string       `json:"server,omitempty"` // that answered, where that is known
+	Link      string       `json:"link,omitempty"`   // by which the nameserver was asked
+	Server    string       `json:"server,omitempty"` // that answered, with its port, where that is known
 }
 
 // AskResolved has systemd-resolved look a name up.
@@ -161,7 +202,7 @@ func (r *Resolver) AskResolved(ctx context.Context, name string) (Found, error) 
 			f.Addresses = append(f.Addresses, addr)
 		}
 		if link, err := net.InterfaceByIndex(int(a.Index)); a.Index != 0 && err == nil {
-			f.Link = link.Name
+			f.Link, f.Server = link.Name, b.current(link.Index)
 		}
 	}
 	return f, nil

@@ -88,17 +88,22 @@ func lookUp(ctx context.Context, r *dns.Resolver, view dns.View, name string) (d
 		return r.AskResolved(ctx, name)
 	}
 	found := dns.Found{Addresses: []netip.Addr{}}
-	asked := make(chan string, 64) // two families may be asked for at once
+	asked := make(chan net.Conn, 64) // two families may be asked for at once
 	resolver := &net.Resolver{PreferGo: true, Dial: func(ctx context.Context, network, address string) (net.Conn, error) {
+		conn, err := (&net.Dialer{}).DialContext(ctx, network, address)
+		if err != nil {
+			return nil, err
+		}
 		select {
-		case asked <- address:
+		case asked <- conn:
 		default:
 		}
-		return (&net.Dialer{}).DialContext(ctx, network, address)
+		return conn, nil
 	}}
 	addrs, err := resolver.LookupNetIP(ctx, "ip", name)
 	for len(asked) > 0 {
-		found.Server = <-asked
+		conn := <-asked
+		found.Server, found.Link = conn.RemoteAddr().String(), linkOf(conn.LocalAddr())
 	}
 	if err != nil {
 		return found, fmt.Errorf("looking up %s: %w", name, err)
@@ -107,6 +112,35 @@ func lookUp(ctx context.Context, r *dns.Resolver, view dns.View, name string) (d
 		found.Addresses = append(found.Addresses, a.Unmap())
 	}
 	return found, nil
+}
+
+// linkOf returns the link that has an address, "" if none or several do: what
+// is sent from there goes out by it.
+func linkOf(local net.Addr) (name string) {
+	at, err := netip.ParseAddrPort(local.String())
+	if err != nil {
+		return ""
+	}
+	links, err := net.Interfaces()
+	if err != nil {
+		return ""
+	}
+	for _, link := range links {
+		addrs, err := link.Addrs()
+		if err != nil {
+			continue
+		}
+		if slices.ContainsFunc(addrs, func(a net.Addr) bool {
+			p, err := netip.ParsePrefix(a.String())
+			return err == nil && p.Addr() == at.Addr().Unmap().WithZone("")
+		}) {
+			if name != "" {
+				return ""
+			}
+			name = link.Name
+		}
+	}
+	return name
 }
 
 func (v dnsView) print(ui *ui) error {
@@ -134,16 +168,20 @@ func (v dnsView) print(ui *ui) error {
 	}
 	row("choice:", "%s", v.Trace)
 	if q := v.Query; q != nil && q.Error == "" {
-		by := q.Link
-		if by == "" {
-			by = q.Server
-		}
-		if by != "" {
-			by = " (by " + by + ")"
-		}
-		row(q.Name+":", "%s%s", strings.Join(stringsOf(q.Addresses), ", "), by)
+		row(q.Name+":", "%s%s", strings.Join(stringsOf(q.Addresses), ", "), byText(q.Found))
 	}
 	return w.Flush()
+}
+
+// byText says who answered, as far as that is known.
+func byText(f dns.Found) string {
+	switch {
+	case f.Server != "" && f.Link != "":
+		return " (by " + f.Server + " over " + f.Link + ")"
+	case f.Server+f.Link != "":
+		return " (by " + f.Server + f.Link + ")"
+	}
+	return ""
 }
 
 func answererText(a dns.Answerer) string {

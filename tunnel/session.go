@@ -10,6 +10,7 @@ import (
 	"slices"
 
 	"github.com/wgctl/wgctl/config"
+	"github.com/wgctl/wgctl/dns"
 )
 
 // A Session is one command's work on one tunnel: under the tunnel's lock, from
@@ -386,7 +387,7 @@ func unrefuted(err error, left []Step) error {
 	var kept []error
 	for _, e := range joined.Unwrap() {
 		failed := (*StepError)(nil)
-		if errors.As(e, &failed) && (isHook(failed.Step) || isDNS(failed.Step) && !slices.ContainsFunc(left, isDNS)) {
+		if errors.As(e, &failed) && (isHook(failed.Step) || outlivesLink(failed.Step) && !slices.ContainsFunc(left, isDNS)) {
 			kept = append(kept, e)
 		}
 	}
@@ -429,6 +430,13 @@ func isHook(s Step) bool {
 func isDNS(s Step) bool {
 	_, ok := s.(dnsSet)
 	return ok
+}
+
+// outlivesLink reports whether a step is for a resolver that doesn't forget the
+// tunnel when its link goes.
+func outlivesLink(s Step) bool {
+	set, ok := s.(dnsSet)
+	return ok && set.prev.Backend != dns.BackendResolved
 }
 
 // WithoutHooks returns the steps that are no hooks.

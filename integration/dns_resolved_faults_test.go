@@ -1,0 +1,189 @@
+// SPDX-License-Identifier: MIT
+
+package integration
+
+import (
+	"fmt"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// tellsResolved are the calls that change what systemd-resolved does.
+const tellsResolved = "SetLinkDNS|SetLinkDomains|SetLinkDefaultRoute|RevertLink|FlushCaches"
+
+// wgctl is killed before each call that changes something at systemd-resolved,
+// and before the next write after the last one: down alone leads to the host as
+// it was, and systemd-resolved as well.
+func TestResolvedKilled(t *testing.T) {
+	Only(t, Userspace)
+	h := newTunnelHost(t, "h")
+	h.Hide("resolvconf")
+	h.Sh("ip link add eth0 type veth peer name eth1; ip link set eth0 up; ip link set eth1 up; ip address add 192.0.2.2/24 dev eth0")
+	r := startResolved(t, h)
+	up := fullTunnel(t, 0, "DNS = 10.8.0.53, fd08::53, corp.example")
+	changed := strings.Replace(up, "DNS = 10.8.0.53, fd08::53", "DNS = 10.8.0.54, ~inside.example", 1)
+	h.WriteFile(configOf("wg0"), up)
+	wgctlOK(h, "up", "wg0")
+	wgctlOK(h, "down", "wg0")
+	WaitFor(t, 5*time.Second, "the process of the device to end", func() bool { return !slices.Contains(h.Processes(), "device-serve wg0") })
+	before, view := shapeOf(h), r.view()
+
+	for _, verb := range []string{"up", "reload", "down"} {
+		kills := 0
+		for at := 1; ; at++ {
+			h.WriteFile(configOf("wg0"), up)
+			if verb != "up" {
+				wgctlOK(h, "up", "wg0")
+			}
+			if verb == "reload" {
+				h.WriteFile(configOf("wg0"), changed)
+			}
+			i := h.Inject(Fault{Kind: FaultKill, At: at, Only: tellsResolved}, verb, "wg0")
+			if i.Hit != "" {
+				kills++
+				if i.Code != 128+int(syscall.SIGKILL) {
+					t.Errorf("%s at %d: not killed: %v", verb, at, i)
+				}
+			}
+			if out := h.Wgctl("down", "wg0"); out.Code != 0 && !strings.Contains(out.Stderr, "wg0 is not up") {
+				t.Errorf("%s killed at %d: %v", verb, at, out)
+			}
+			WaitFor(t, 5*time.Second, "the host to be as before", func() bool { return shapeOf(h) == before })
+			if after := r.view(); after != view {
+				t.Fatalf("%s killed at %d: resolvectl shows\n%s\nwas\n%s", verb, at, after, view)
+			}
+			if i.Hit == "" {
+				break
+			}
+		}
+		if want := map[string]int{"up": 4, "reload": 4, "down": 2}[verb]; kills != want {
+			t.Errorf("%s was killed %d times, want %d", verb, kills, want)
+		}
+	}
+}
+
+// shapeOf is a snapshot without what differs by itself.
+func shapeOf(h *Host) string {
+	h.t.Helper()
+	return accidental.ReplaceAllString(h.Snapshot(), "")
+}
+
+// A systemd-resolved that has forgotten the tunnel, as after its folder in /run
+// went, is drift that a reload puts right. One that doesn't answer is one line
+// within 5 s, and doesn't keep a tunnel from going down.
+func TestResolvedForgetsAndHangs(t *testing.T) {
+	Only(t, Userspace)
+	s := newDNSSite(t)
+	h := s.client
+	h.Hide("resolvconf")
+	r := startResolved(t, h)
+	view := r.view()
+	s.tunnel(fullAllowed, "DNS = 10.8.0.1, corp.example")
+	wgctlOK(h, "up", "wg0")
+	r.process.Signal(syscall.SIGTERM)
+	r.process.Wait(20 * time.Second)
+	h.Sh("rm -r /run/systemd/resolve/netif")
+	r.start()
+	r.ctl("dns", "eth0", hubLAN4)
+	r.ctl("default-route", "eth0", "yes")
+	s.answers("forgotten.example", outsideAnswer)
+	if got := driftSteps(h, "wg0"); len(got) != 1 || !strings.HasPrefix(got[0], "resolvectl dns wg0") {
+		t.Errorf("drift %q", got)
+	}
+	wgctlOK(h, "reload", "wg0")
+	s.answers("again.example", insideAnswer)
+	whole(h, "wg0")
+
+	r.process.Signal(syscall.SIGSTOP)
+	start := time.Now()
+	said(t, wgctlOK(h, "dns").Stdout, "nobody: systemd-resolved did not answer")
+	t.Logf("dns took %v", time.Since(start))
+	s.tunnel(fullAllowed, "DNS = 10.8.0.53, corp.example")
+	start = time.Now()
+	out := wgctlFails(h, 1, "reload", "wg0")
+	t.Logf("reload took %v", time.Since(start))
+	if lines := errorLines(out); len(lines) != 1 || !strings.Contains(lines[0], "[Interface] DNS: systemd-resolved did not answer") {
+		t.Errorf("not one line: %v", out)
+	}
+	start = time.Now()
+	wgctlOK(h, "down", "wg0")
+	t.Logf("down took %v", time.Since(start))
+	r.process.Signal(syscall.SIGCONT)
+	if got := r.view(); got != view {
+		t.Errorf("resolvectl shows\n%s\nwas\n%s", got, view)
+	}
+	s.answers("after.example", outsideAnswer)
+}
+
+// Of two tunnels for all names systemd-resolved asks both, and nobody else;
+// either may go first, and with the last one look-ups go as before.
+func TestResolvedTwoTunnels(t *testing.T) {
+	Only(t, Userspace)
+	s := newDNSSite(t)
+	s.client.Hide("resolvconf")
+	r := startResolved(t, s.client)
+	view := r.view()
+	s.tunnel(fullAllowed, "DNS = 10.8.0.1")
+	s.second("DNS = 10.9.0.1")
+	for n, first := range []string{"wg0", "wg1"} {
+		t.Run(first+" goes first", func(t *testing.T) {
+			wgctlOK(s.client, "up", "wg0")
+			wgctlOK(s.client, "up", "wg1")
+			s.leaked()
+			inside := s.capture(s.hub, "wg0", "udp port 53")
+			second := s.capture(s.hub, "wg1", "udp port 53")
+			for i := range 10 {
+				if out := s.client.Run("getent", "ahostsv4", fmt.Sprintf("n%d.r%d.example", i, n)); !strings.HasPrefix(out.Stdout, insideAnswer) && !strings.HasPrefix(out.Stdout, secondAnswer) {
+					t.Errorf("%v", out)
+				}
+			}
+			a, b := len(inside.packets()), len(second.packets())
+			t.Logf("10 look-ups made %d packets in wg0, %d in wg1", a, b)
+			if a == 0 || b == 0 {
+				t.Errorf("one of both wasn't asked")
+			}
+			other := map[string]string{"wg0": "wg1", "wg1": "wg0"}[first]
+			wgctlOK(s.client, "down", first)
+			s.answers(fmt.Sprintf("left%d.example", n), map[string]string{"wg0": insideAnswer, "wg1": secondAnswer}[other])
+			if n := s.leaked(); n != 0 {
+				t.Errorf("%d packets for nameservers went around the tunnels", n)
+			}
+			whole(s.client, other)
+			wgctlOK(s.client, "down", other)
+			s.answers(fmt.Sprintf("after%d.example", n), outsideAnswer)
+			if after := r.view(); after != view {
+				t.Errorf("resolvectl shows\n%s\nwas\n%s", after, view)
+			}
+		})
+	}
+}
+
+// A capture is what tcpdump sees go by a link.
+type capture struct {
+	p    *Process
+	file string
+}
+
+// capture starts tcpdump on a host's link.
+func (s *dnsSite) capture(h *Host, link, filter string) capture {
+	h.t.Helper()
+	Need(h.t, "tcpdump")
+	file := filepath.Join("/run", "capture."+link)
+	p := h.Start("tcpdump", "-Z", "root", "--immediate-mode", "-U", "-ni", link, "-w", file, filter)
+	p.Expect(20*time.Second, "listening on")
+	return capture{p, file}
+}
+
+// packets ends the capture and returns a line for each.
+func (c capture) packets() []string {
+	h := c.p.h
+	h.t.Helper()
+	c.p.Signal(syscall.SIGINT)
+	c.p.Wait(20 * time.Second)
+	text := h.Must("tcpdump", "-nr", c.file).Stdout
+	return strings.FieldsFunc(text, func(r rune) bool { return r == '\n' })
+}

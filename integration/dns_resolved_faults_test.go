@@ -4,7 +4,6 @@ package integration
 
 import (
 	"fmt"
-	"path/filepath"
 	"slices"
 	"strings"
 	"syscall"
@@ -20,6 +19,7 @@ const tellsResolved = "SetLinkDNS|SetLinkDomains|SetLinkDefaultRoute|RevertLink|
 // it was, and systemd-resolved as well.
 func TestResolvedKilled(t *testing.T) {
 	Only(t, Userspace)
+	t.Parallel()
 	h := newTunnelHost(t, "h")
 	h.Hide("resolvconf")
 	h.Sh("ip link add eth0 type veth peer name eth1; ip link set eth0 up; ip link set eth1 up; ip address add 192.0.2.2/24 dev eth0")
@@ -77,6 +77,7 @@ func shapeOf(h *Host) string {
 // within 5 s, and doesn't keep a tunnel from going down.
 func TestResolvedForgetsAndHangs(t *testing.T) {
 	Only(t, Userspace)
+	t.Parallel()
 	s := newDNSSite(t)
 	h := s.client
 	h.Hide("resolvconf")
@@ -160,30 +161,4 @@ func TestResolvedTwoTunnels(t *testing.T) {
 			}
 		})
 	}
-}
-
-// A capture is what tcpdump sees go by a link.
-type capture struct {
-	p    *Process
-	file string
-}
-
-// capture starts tcpdump on a host's link.
-func (s *dnsSite) capture(h *Host, link, filter string) capture {
-	h.t.Helper()
-	Need(h.t, "tcpdump")
-	file := filepath.Join("/run", "capture."+link)
-	p := h.Start("tcpdump", "-Z", "root", "--immediate-mode", "-U", "-ni", link, "-w", file, filter)
-	p.Expect(20*time.Second, "listening on")
-	return capture{p, file}
-}
-
-// packets ends the capture and returns a line for each.
-func (c capture) packets() []string {
-	h := c.p.h
-	h.t.Helper()
-	c.p.Signal(syscall.SIGINT)
-	c.p.Wait(20 * time.Second)
-	text := h.Must("tcpdump", "-nr", c.file).Stdout
-	return strings.FieldsFunc(text, func(r rune) bool { return r == '\n' })
 }

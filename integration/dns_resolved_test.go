@@ -112,11 +112,16 @@ func TestDNSResolved(t *testing.T) {
 	said(t, wgctlOK(s.client, "status", "-v").Stdout, "dns: [rc=stub resolved=yes ret=resolved]")
 	said(t, r.ctl("status", "wg0"), "10.8.0.1", "corp.example", "~.", "+DefaultRoute")
 	s.leaked()
+	around := s.captureLookUps()
 	s.lookUps(200, insideAnswer)
-	said(t, wgctlOK(s.client, "dns", "--query", "x.example").Stdout, insideAnswer+" (by wg0)", "10.8.0.1, corp.example, ~. (all other names)")
+	said(t, wgctlOK(s.client, "dns", "--query", "x.example").Stdout, insideAnswer+" (by 10.8.0.1:53 over wg0)", "10.8.0.1, corp.example, ~. (all other names)")
 	r.restart()
 	whole(s.client, "wg0")
 	s.lookUps(20, insideAnswer)
+	s.tunnel(fullAllowed, "DNS = 10.8.0.53, corp.example")
+	wgctlOK(s.client, "reload", "wg0")
+	s.lookUps(20, insideAnswer)
+	around.none()
 	if n := s.leaked(); n != 0 {
 		t.Errorf("%d packets for nameservers went around the tunnel", n)
 	}
@@ -143,7 +148,9 @@ func TestDNSResolved(t *testing.T) {
 	if got := s.client.Must("stat", "-c", "%N %a %U:%G", "/etc/resolv.conf").Stdout; got != link {
 		t.Errorf("resolv.conf is %swas %s", got, link)
 	}
+	around = s.captureLookUps()
 	s.answers("after.example", outsideAnswer)
+	around.some("192.0.2.1.53: ")
 }
 
 // systemd-resolved of another network namespace, seen by a shared /run, is not

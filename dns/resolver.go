@@ -101,6 +101,11 @@ func (r *Resolver) Choose(ctx context.Context, s Settings) (Settings, string, er
 	if err := s.validate(); err != nil {
 		return s, "", err
 	}
+	for _, a := range s.Servers {
+		if (a.IsUnspecified() || a.IsMulticast()) && !s.Lax {
+			return s, "", fmt.Errorf("%s is no address of a nameserver", a)
+		}
+	}
 	c, trace, err := r.Explain(ctx, s)
 	if err != nil {
 		return s, trace, errors.Join(err, ctx.Err())

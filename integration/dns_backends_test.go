@@ -79,8 +79,8 @@ func prepareDebian(s *dnsSite) func() string {
 	h.Sh(strings.ReplaceAll(`
 		rm -rf /etc/resolvconf /etc/resolvconf.conf
 		cp -a ROOT/etc/resolvconf /etc/
-		mount -t overlay overlay -o lowerdir=ROOT/sbin:/usr/sbin /usr/sbin
-		mount -t overlay overlay -o lowerdir=ROOT/lib:/usr/lib /usr/lib
+		mount -t overlay overlay -o lowerdir=ROOT/usr/sbin:/usr/sbin /usr/sbin
+		mount -t overlay overlay -o lowerdir=ROOT/usr/lib:/usr/lib /usr/lib
 		mkdir -p /run/resolvconf/interface
 		resolvconf --enable-updates
 		ln -sf ../run/resolvconf/resolv.conf /etc/resolv.conf

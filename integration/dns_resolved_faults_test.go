@@ -42,7 +42,7 @@ func TestResolvedKilled(t *testing.T) {
 			if verb == "reload" {
 				h.WriteFile(configOf("wg0"), changed)
 			}
-			i := h.Inject(Fault{Kind: FaultKill, At: at, Only: tellsResolved}, verb, "wg0")
+			i := h.InjectWhere(tellsResolved, Fault{Kind: FaultKill, At: at}, verb, "wg0")
 			if i.Hit != "" {
 				kills++
 				if i.Code != 128+int(syscall.SIGKILL) {
@@ -97,6 +97,11 @@ func TestResolvedForgetsAndHangs(t *testing.T) {
 	}
 	wgctlOK(h, "reload", "wg0")
 	s.answers("again.example", insideAnswer)
+	whole(h, "wg0")
+
+	// It refuses itself as a nameserver: that is known beforehand.
+	s.tunnel(fullAllowed, "DNS = 127.0.0.53")
+	said(t, wgctlFails(h, 1, "reload", "wg0").Stderr, "[Interface] DNS: 127.0.0.53 is systemd-resolved itself")
 	whole(h, "wg0")
 
 	r.process.Signal(syscall.SIGSTOP)

@@ -67,6 +67,9 @@ func (r *resolved) start() {
 	r.h.t.Helper()
 	r.process = r.h.Start(filepath.Join(r.root, "usr/lib/systemd/systemd-resolved"))
 	WaitFor(r.h.t, 20*time.Second, "systemd-resolved", func() bool {
+		if !r.process.Running() {
+			r.h.t.Fatalf("systemd-resolved has ended: %v", r.process.Output())
+		}
 		return r.h.Run(filepath.Join(r.root, "usr/bin/resolvectl"), "status").Code == 0
 	})
 }

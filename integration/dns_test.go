@@ -154,10 +154,15 @@ func TestDNSRefused(t *testing.T) {
 		{"DNS = 10.8.0.256", `DNS: "10.8.0.256" is not an address`},
 		{"DNS = 10.8.0.1, corp..example", `DNS: "corp..example" is neither an address nor a search domain`},
 		{"DNSBackend = nscd", `DNSBackend: "nscd" is none of auto, resolved, networkmanager, resolvconf, file and off`},
+		{"DNS = 10.8.0.1:53", `DNS: "10.8.0.1:53" is not an address`},
+		{"DNS = 10.8.0.1, -corp.example", `DNS: "-corp.example" is neither an address nor a search domain`},
+		{"DNS = 10.8.0.1, ~corp_example!", `DNS: "~corp_example!" is neither an address nor a search domain`},
+		{"DNS = 10.8.0.1, $(reboot)", `DNS: "$(reboot)" is neither an address nor a search domain`},
+		{"DNS = 0.0.0.0", "DNS: 0.0.0.0 is no address of a nameserver"},
+		{"DNS = ff02::fb", "DNS: ff02::fb is no address of a nameserver"},
 		{"DNSFailure = ignore", `DNSFailure: "ignore" is neither fail nor warn`},
 		{"DNS = 10.8.0.1\nDNSBackend = resolved", "DNS: systemd-resolved isn't on the system bus"},
 		{"DNS = 10.8.0.1\nDNSBackend = resolvconf", "DNS: resolvconf is not installed"},
-		{"DNS = 10.8.0.1\nDNSBackend = networkmanager", "DNS: NetworkManager isn't on the system bus"},
 	} {
 		h.WriteFile(configOf("wg0"), fullTunnel(t, 0, c.line))
 		out := wgctlFails(h, 1, "up", "wg0")

@@ -106,7 +106,7 @@ func (f Facts) inVain(c Choice) string {
 	switch {
 	case c.Flavour == OpenResolv && f.refused(c):
 		return "signature"
-	case c.Flavour == Debian && f.owner() != OwnerDebian && !strings.HasPrefix(f.Target, "/run/resolvconf/") &&
+	case c.Flavour == Debian && f.owner() != OwnerDebian && !strings.HasPrefix(strings.TrimPrefix(f.Target, "/var"), "/run/resolvconf/") &&
 		!strings.HasPrefix(f.Target, "/etc/resolvconf/run/") && !f.asksItself():
 		return "link"
 	}

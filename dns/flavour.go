@@ -140,7 +140,8 @@ var localResolvers = []struct{ program, key string }{
 // configures. Debian's package names a file for some of them whether they are
 // installed or not.
 func (f Facts) local(flavour Flavour) string {
-	if flavour != OpenResolv || f.owner() == OwnerResolvedStub || isOff(f.Config, "resolvconf") || !f.asksItself() {
+	owner := f.owner()
+	if flavour != OpenResolv || owner == OwnerResolvedStub || owner == OwnerNetworkManager || isOff(f.Config, "resolvconf") || !f.asksItself() {
 		return ""
 	}
 	for _, l := range localResolvers {

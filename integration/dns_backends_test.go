@@ -140,6 +140,14 @@ func TestDNSBackends(t *testing.T) {
 				b.split(s)
 			}
 			b.forgotten(s)
+
+			// A file that no longer names any is as none at all.
+			s.tunnel(fullAllowed, b.lines...)
+			wgctlOK(s.client, "reload", "wg0")
+			s.answers("without.example", outsideAnswer)
+			s.tunnel(fullAllowed, append(b.lines, "DNS = 10.8.0.1, corp.example")...)
+			wgctlOK(s.client, "reload", "wg0")
+			s.answers("with.example", insideAnswer)
 			if !b.alone {
 				b.twoTunnels(s)
 			}

@@ -43,6 +43,9 @@ type Settings struct {
 	// Lax hands routing domains on to who can't route by them, as wg-quick
 	// does.
 	Lax bool `json:"-"`
+	// Beside are the links that are asked for all names as well, by their own
+	// settings, and GlobalScope.
+	Beside []string `json:"-"`
 	// Stale says that of what was applied only traces are left.
 	Stale bool `json:"-"`
 }

@@ -114,6 +114,9 @@ func (r *Resolver) Choose(ctx context.Context, s Settings) (Settings, string, er
 	switch c.Name {
 	case BackendResolved:
 		s = s.normal()
+		if s.Exclusive() {
+			s.Beside = r.beside(ctx, s.Interface)
+		}
 	case BackendNetworkManager:
 		if s, err = s.forNetworkManager(c.Splits); err != nil {
 			return s, trace, err

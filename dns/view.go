@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 )
 
@@ -105,56 +106,27 @@ func (n *networkManager) links() []LinkAnswerer {
 // resolvedLinks asks systemd-resolved for all links that it has nameservers or
 // domains for.
 func (r *Resolver) resolvedLinks(ctx context.Context) ([]LinkAnswerer, error) {
-	all, err := net.Interfaces()
-	if err != nil {
-		return nil, err
-	}
 	b, err := openBus(ctx, r.bus)
 	if err != nil {
 		return nil, err
 	}
 	defer b.close()
+	scopes, err := b.scopes()
+	if err != nil {
+		return nil, err
+	}
 	links := []LinkAnswerer{}
-	for _, link := range all {
-		l := LinkAnswerer{Name: link.Name}
-		s, err := b.settings(link.Index)
-		if err != nil {
-			return nil, err
-		}
-		if l.Answerer = answererOf(s); s.Empty() {
-			continue
-		}
-		if err := b.link(link.Index, "DefaultRoute", &l.DefaultRoute); err != nil && !unknownMethod(err) {
-			return nil, err
+	for _, s := range scopes {
+		l := LinkAnswerer{Name: s.Interface, Answerer: answererOf(s.Settings), DefaultRoute: slices.Contains(s.Routing, rootDomain)}
+		if s.index != 0 {
+			err := b.link(s.index, "DefaultRoute", &l.DefaultRoute)
+			if err != nil && !unknownMethod(err) {
+				return nil, err
+			}
 		}
 		links = append(links, l)
 	}
 	return links, nil
-}
-
-// settings reads what systemd-resolved has of a link.
-func (b *bus) settings(index int) (s Settings, err error) {
-	var servers []busAddress
-	var domains []busDomain
-	if err := b.link(index, "DNS", &servers); err != nil {
-		return s, err
-	}
-	if err := b.link(index, "Domains", &domains); err != nil {
-		return s, err
-	}
-	for _, a := range servers {
-		if addr, ok := netip.AddrFromSlice(a.Address); ok {
-			s.Servers = append(s.Servers, addr)
-		}
-	}
-	for _, d := range domains {
-		if d.Routing {
-			s.Routing = append(s.Routing, d.Name)
-		} else {
-			s.Search = append(s.Search, d.Name)
-		}
-	}
-	return s, nil
 }
 
 // current returns the nameserver that systemd-resolved asks by a link, with its

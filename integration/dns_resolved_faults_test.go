@@ -138,7 +138,7 @@ func TestResolvedTwoTunnels(t *testing.T) {
 	for n, first := range []string{"wg0", "wg1"} {
 		t.Run(first+" goes first", func(t *testing.T) {
 			wgctlOK(s.client, "up", "wg0")
-			wgctlOK(s.client, "up", "wg1")
+			said(t, wgctlOK(s.client, "up", "wg1").Stderr, "wg1: shares all look-ups with the nameservers of wg0, which has the routing domain ~. in systemd-resolved")
 			s.leaked()
 			inside := s.capture(s.hub, "wg0", "udp port 53")
 			second := s.capture(s.hub, "wg1", "udp port 53")
@@ -165,5 +165,28 @@ func TestResolvedTwoTunnels(t *testing.T) {
 				t.Errorf("resolvectl shows\n%s\nwas\n%s", after, view)
 			}
 		})
+	}
+}
+
+// What systemd-resolved is told for no link, it asks beside a tunnel if that is
+// for all names; up says so, and who it is.
+func TestResolvedGlobal(t *testing.T) {
+	Only(t, Userspace)
+	t.Parallel()
+	h := newTunnelHost(t, "h")
+	h.Sh("ip link add eth0 type veth peer name eth1; ip link set eth0 up; ip link set eth1 up; ip address add 192.0.2.2/24 dev eth0")
+	h.Hide("resolvconf")
+	r := startResolved(t, h)
+	for _, domains := range []string{"corp.example", "~."} {
+		h.WriteFileMode("/etc/systemd/resolved.conf", "[Resolve]\nDNS=192.0.2.77\nDomains="+domains+"\nLLMNR=no\nMulticastDNS=no\nFallbackDNS=\n", 0o644)
+		r.restart()
+		h.WriteFile(configOf("wg0"), fullTunnel(t, 0, "DNS = 10.8.0.53"))
+		out := wgctlOK(h, "up", "wg0")
+		const note = "wg0: shares all look-ups with the nameservers of global, which has the routing domain ~. in systemd-resolved"
+		if strings.Contains(out.Stderr, note) != (domains == "~.") {
+			t.Errorf("Domains=%s: %v", domains, out)
+		}
+		said(t, oneSpace(wgctlOK(h, "dns").Stdout), "global: 192.0.2.77, "+domains, "wg0: 10.8.0.53, ~. (all other names)", "eth0: 192.0.2.1 (all other names)")
+		wgctlOK(h, "down", "wg0")
 	}
 }

@@ -47,6 +47,10 @@ func (r *resolver) dns(ctx context.Context) error {
 	r.trace(trace)
 	if err == nil {
 		r.spec.DNS = s
+		if len(s.Beside) > 0 {
+			r.spec.Notes = append(r.spec.Notes, fmt.Sprintf("shares all look-ups with the nameservers of %s, which has the routing domain ~. in systemd-resolved",
+				strings.Join(s.Beside, " and ")))
+		}
 		return nil
 	}
 	if r.spec.DNSMayFail && ctx.Err() == nil {

@@ -138,7 +138,7 @@ func TestResolvedTwoTunnels(t *testing.T) {
 	for n, first := range []string{"wg0", "wg1"} {
 		t.Run(first+" goes first", func(t *testing.T) {
 			wgctlOK(s.client, "up", "wg0")
-			said(t, wgctlOK(s.client, "up", "wg1").Stderr, "wg1: shares all look-ups with the nameservers of wg0, which has the routing domain ~. in systemd-resolved")
+			said(t, wgctlOK(s.client, "up", "wg1").Stderr, "wg1: shares all look-ups with the nameservers of wg0: systemd-resolved has the routing domain ~. there, too")
 			s.leaked()
 			inside := s.capture(s.hub, "wg0", "udp port 53")
 			second := s.capture(s.hub, "wg1", "udp port 53")
@@ -182,7 +182,7 @@ func TestResolvedGlobal(t *testing.T) {
 		r.restart()
 		h.WriteFile(configOf("wg0"), fullTunnel(t, 0, "DNS = 10.8.0.53"))
 		out := wgctlOK(h, "up", "wg0")
-		const note = "wg0: shares all look-ups with the nameservers of global, which has the routing domain ~. in systemd-resolved"
+		const note = "wg0: shares all look-ups with the nameservers of global: systemd-resolved has the routing domain ~. there, too"
 		if strings.Contains(out.Stderr, note) != (domains == "~.") {
 			t.Errorf("Domains=%s: %v", domains, out)
 		}

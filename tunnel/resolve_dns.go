@@ -48,7 +48,7 @@ func (r *resolver) dns(ctx context.Context) error {
 	if err == nil {
 		r.spec.DNS = s
 		if len(s.Beside) > 0 {
-			r.spec.Notes = append(r.spec.Notes, fmt.Sprintf("shares all look-ups with the nameservers of %s, which has the routing domain ~. in systemd-resolved",
+			r.spec.Notes = append(r.spec.Notes, fmt.Sprintf("shares all look-ups with the nameservers of %s: systemd-resolved has the routing domain ~. there, too",
 				strings.Join(s.Beside, " and ")))
 		}
 		return nil
@@ -83,7 +83,7 @@ func withoutDNS(have dns.Settings, why error) string {
 // passOver has the record say what stands where the resolver didn't take what
 // it was told: that is no drift, and the next reload tries again.
 func (s *Session) passOver(r *Record) {
-	if len(s.Passed) == 0 {
+	if len(s.passed) == 0 {
 		return
 	}
 	spec := *r.Spec
@@ -93,7 +93,7 @@ func (s *Session) passOver(r *Record) {
 
 // Notes tell of the steps that were passed over, a line each.
 func (s *Session) Notes() (notes []string) {
-	for _, p := range s.Passed {
+	for _, p := range s.passed {
 		notes = append(notes, withoutDNS(s.Have.standing(nil), p))
 	}
 	return notes

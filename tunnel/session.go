@@ -23,10 +23,7 @@ type Session struct {
 	report Report
 	unlock []func()
 	drift  map[string]bool // steps that were to be taken before this run, as text
-
-	// Passed are the steps that failed, and may: what they were to change is
-	// as it was.
-	Passed []*StepError
+	passed []*StepError    // steps that failed, and may: what they were to change is as it was
 
 	// KeepKillSwitch makes Down leave the kill switch standing, if the tunnel
 	// has one: it is to come back.
@@ -248,10 +245,10 @@ func (s *Session) apply(ctx context.Context, r *Record, steps []Step) error {
 	return failed
 }
 
-// take is Apply.
+// take is Apply, and notes what was passed over.
 func (s *Session) take(ctx context.Context, steps []Step) error {
 	passed, err := Apply(ctx, s.host, steps, s.report)
-	s.Passed = append(s.Passed, passed...)
+	s.passed = append(s.passed, passed...)
 	return err
 }
 
@@ -263,7 +260,7 @@ func (s *Session) converge(ctx context.Context, want *Spec) (taken []Step, err e
 			return taken, err
 		}
 		missing := WithoutHooks(Plan(want, s.Have))
-		if len(s.Passed) > 0 {
+		if len(s.passed) > 0 {
 			missing = slices.DeleteFunc(missing, mayFail)
 		}
 		switch {

@@ -64,6 +64,7 @@ const (
 type Facts struct {
 	Forced string // a name of a backend, or "" for auto
 	Last   string // who was told the last time, "" if nobody was
+	Split  bool   // names below some domains are to go to the tunnel alone
 
 	// Of /etc/resolv.conf.
 	Target   string   // what it leads to if it is a symbolic link, else ""
@@ -84,6 +85,8 @@ type Facts struct {
 	Script         string // the text of resolvconf, if it is a script
 	InterfaceOrder string // /etc/resolvconf/interface-order, "" if there is none
 	Config         string // /etc/resolvconf.conf, "" if there is none
+
+	Installed []string // those of the local resolvers that openresolv knows
 }
 
 // A Choice is the backend to use.
@@ -98,6 +101,10 @@ type Choice struct {
 	// Prefix is put before the interface name, as in "tun.wg0": Debian's
 	// resolvconf sorts its records by name.
 	Prefix string
+
+	// Local is the resolver of this host, such as dnsmasq, that openresolv
+	// tells which nameservers are for which domains; "" if there is none.
+	Local string
 
 	// Records are the folders that may hold what resolvconf was told, one
 	// file a name, the first that exists being the one in use. There are
@@ -118,7 +125,8 @@ type Choice struct {
 //     nsswitch.conf;
 //  2. NetworkManager, where it makes resolv.conf, unless all that is wanted is
 //     a search domain beside its nameservers;
-//  3. resolvconf, unless that is systemd's by another name;
+//  3. resolvconf, unless that is systemd's by another name, or look-ups
+//     wouldn't go by what it writes;
 //  4. the file itself.
 func Choose(f Facts) (Choice, string, error) {
 	t := trace{}
@@ -138,7 +146,7 @@ func Choose(f Facts) (Choice, string, error) {
 	}
 	if last := f; f.Last != "" && (f.Forced == "" || f.Forced == BackendAuto) {
 		last.Forced = f.Last
-		if c, err := last.choose(&trace{}); err == nil {
+		if c, err := last.choose(&trace{}); err == nil && (c.Splits || !f.Split) {
 			t.add("last", f.Last)
 			return c, t.line(c.Name), nil
 		}
@@ -182,8 +190,13 @@ func (f Facts) choose(t *trace) (Choice, error) {
 	beside := f.SearchAlone && f.owner() == OwnerNetworkManager
 	c := f.resolvconf()
 	t.resolvconf(c)
+	usable := c.Path != "" && c.Flavour != Systemd && !beside
+	if why := f.inVain(c); usable && f.Writable == nil && why != "" {
+		t.add("unused", why)
+		usable = false
+	}
 	switch {
-	case c.Path != "" && c.Flavour != Systemd && !beside:
+	case usable:
 		return c, nil
 	case f.Writable != nil:
 		return none, fmt.Errorf("%w %w", ErrNoBackend, f.Writable)
@@ -302,6 +315,9 @@ func (t *trace) resolvconf(c Choice) {
 	t.add("resolvconf", c.Path)
 	t.add("flavour", string(c.Flavour))
 	t.add("prefix", fmt.Sprintf("%q", c.Prefix))
+	if c.Local != "" {
+		t.add("local", c.Local)
+	}
 }
 
 func (t *trace) line(name string) string {

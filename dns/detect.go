@@ -31,6 +31,11 @@ func Detect(context.Context) Facts {
 	f.Script = scriptText(f.Path)
 	f.InterfaceOrder = readText("/etc/resolvconf/interface-order")
 	f.Config = readText("/etc/resolvconf.conf")
+	for _, l := range localResolvers {
+		if lookPath(l.program) != "" {
+			f.Installed = append(f.Installed, l.program)
+		}
+	}
 	return f
 }
 

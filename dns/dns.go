@@ -35,11 +35,17 @@ type Settings struct {
 	// Previous is what /etc/resolv.conf held before the first tunnel that
 	// wrote it. The file beside it is what counts; this is for its loss.
 	Previous string `json:"previous,omitempty"`
+	// Private says that resolvconf is told so, as it hands the nameservers to a
+	// local resolver for the domains alone.
+	Private bool `json:"private,omitempty"`
 	// Last is who was told the last time, "" if nobody was.
 	Last string `json:"-"`
 	// Lax hands routing domains on to who can't route by them, as wg-quick
 	// does.
 	Lax bool `json:"-"`
+	// Beside are the links that are asked for all names as well, by their own
+	// settings, and GlobalScope.
+	Beside []string `json:"-"`
 	// Stale says that of what was applied only traces are left.
 	Stale bool `json:"-"`
 }
@@ -55,7 +61,7 @@ func (s Settings) Exclusive() bool { return len(s.Servers) > 0 && len(s.Routing)
 // Equal reports whether two settings ask the same of the same, in the same
 // order. What was there before doesn't count.
 func (s Settings) Equal(t Settings) bool {
-	return s.Interface == t.Interface && s.Backend == t.Backend && s.Stale == t.Stale &&
+	return s.Interface == t.Interface && s.Backend == t.Backend && s.Stale == t.Stale && s.Private == t.Private &&
 		slices.Equal(s.Servers, t.Servers) && slices.Equal(s.Search, t.Search) && slices.Equal(s.Routing, t.Routing)
 }
 
@@ -69,6 +75,10 @@ func (s Settings) Domains() []string {
 	return out
 }
 
+// privateMark begins a comment that says which of the domains, the last ones,
+// are for routing: to resolvconf all are alike.
+const privateMark = "# wgctl: routing domains"
+
 // text returns the settings in the words of resolv.conf(5), as wg-quick pipes
 // them to resolvconf.
 func (s Settings) text() string {
@@ -76,8 +86,15 @@ func (s Settings) text() string {
 	for _, a := range s.Servers {
 		fmt.Fprintf(&b, "nameserver %s\n", a)
 	}
-	if d := s.Domains(); len(d) > 0 {
+	d := s.Domains()
+	if s.Private {
+		d = slices.Concat(s.Search, s.Routing)
+	}
+	if len(d) > 0 {
 		fmt.Fprintf(&b, "search %s\n", strings.Join(d, " "))
+	}
+	if s.Private {
+		fmt.Fprintf(&b, "%s %s\n", privateMark, strings.Join(s.Routing, " "))
 	}
 	return b.String()
 }
@@ -88,7 +105,11 @@ func parse(ifname, text string) Settings {
 	s := Settings{Interface: ifname}
 	for line := range strings.Lines(text) {
 		words := strings.Fields(line)
+		private, isPrivate := strings.CutPrefix(line, privateMark)
 		switch {
+		case isPrivate:
+			s.Private, s.Routing = true, strings.Fields(private)
+			s.Search = s.Search[:max(0, len(s.Search)-len(s.Routing))]
 		case len(words) < 2:
 		case words[0] == "nameserver":
 			if a, err := netip.ParseAddr(words[1]); err == nil {

@@ -3,9 +3,9 @@
 package dns
 
 import (
+	"cmp"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"runtime"
 	"strings"
@@ -82,26 +82,13 @@ func read(t *testing.T, path string) string {
 	return string(text)
 }
 
-// debianPackage unpacks Debian's resolvconf, which can't be installed beside
-// openresolv, and returns the folder. Nothing is installed.
+// debianPackage returns the folder in which scripts/witnesses has unpacked
+// Debian's resolvconf, which can't be installed beside openresolv.
 func debianPackage(t *testing.T) string {
 	t.Helper()
-	cache, err := os.UserCacheDir()
-	if err != nil {
-		skip(t, "no folder for downloads: %v", err)
-	}
-	cache = filepath.Join(cache, "wgctl-test", "resolvconf")
-	root := filepath.Join(cache, "root")
-	if _, err := os.Stat(filepath.Join(root, "sbin", "resolvconf")); err == nil {
-		return root
-	}
-	if err := os.MkdirAll(cache, 0o700); err != nil {
-		t.Fatal(err)
-	}
-	cmd := exec.Command("sh", "-ec", "apt-get -q download resolvconf; dpkg -x resolvconf_*.deb root.new; rm -rf root; mv root.new root; rm resolvconf_*.deb")
-	cmd.Dir = cache
-	if out, err := cmd.CombinedOutput(); err != nil {
-		skip(t, "fetching Debian's resolvconf: %v: %s", err, out)
+	root := filepath.Join(cmp.Or(os.Getenv("WGCTL_RESOLVERS"), "/var/cache/wgctl-resolvers"), "resolvconf")
+	if _, err := os.Stat(filepath.Join(root, "usr/sbin/resolvconf")); err != nil {
+		skip(t, "Debian's resolvconf is not unpacked: run scripts/witnesses: %v", err)
 	}
 	return root
 }

@@ -98,8 +98,11 @@ func (s Settings) forNetworkManager(splits bool) (Settings, error) {
 
 // orDnsmasq is what else a host needs for split DNS.
 func orDnsmasq(backend string) string {
-	if backend == BackendNetworkManager {
+	switch backend {
+	case BackendNetworkManager:
 		return ", or dns=dnsmasq in NetworkManager.conf"
+	case BackendResolvconf:
+		return ", or openresolv with a local resolver such as dnsmasq"
 	}
 	return ""
 }

@@ -13,6 +13,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// enabledPath is there while Debian's resolvconf updates anything.
+const enabledPath = "/run/resolvconf/enable-updates"
+
 // resolvconf is the program of that name: openresolv or Debian's.
 type resolvconf struct{ choice Choice }
 
@@ -22,6 +25,12 @@ type resolvconf struct{ choice Choice }
 func (r *resolvconf) ready(Settings) error {
 	if r.choice.Path == "" {
 		return ErrNoResolvconf
+	}
+	if r.choice.Flavour == Debian {
+		// It would take them in, and keep them to itself.
+		if _, err := os.Stat(enabledPath); errors.Is(err, fs.ErrNotExist) {
+			return errors.New("resolvconf's updates are disabled: resolvconf --enable-updates enables them")
+		}
 	}
 	if r.choice.ResolvConf == "" {
 		return nil
@@ -54,11 +63,14 @@ func (r *resolvconf) installed(ctx context.Context, ifname string) (Settings, er
 
 // add gives resolvconf the settings as wg-quick does (its set_dns): metric 0
 // and exclusive, but for search domains alone, with which the host keeps its
-// nameservers. Debian's knows neither and sorts by name instead; it takes the
+// nameservers, and for those that a local resolver is to ask for some names only. Debian's knows neither and sorts by name instead; it takes the
 // words and does nothing with them.
 func (r *resolvconf) add(ctx context.Context, s Settings) error {
 	args := []string{"-a", r.record(s.Interface), "-m", "0"}
-	if len(s.Servers) > 0 {
+	switch {
+	case s.Private:
+		args = append(args, "-p")
+	case len(s.Servers) > 0:
 		args = append(args, "-x")
 	}
 	_, err := run(ctx, s.text(), r.choice.Path, args...)

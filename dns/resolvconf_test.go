@@ -186,7 +186,7 @@ func TestOpenresolvFailsAfterApplying(t *testing.T) {
 func TestDebian(t *testing.T) {
 	root := debianPackage(t)
 	enterHost(t, map[string]string{
-		"/etc": filepath.Join(root, "etc"), "/usr/sbin": filepath.Join(root, "sbin"), "/usr/lib": filepath.Join(root, "lib"),
+		"/etc": filepath.Join(root, "etc"), "/usr/sbin": filepath.Join(root, "usr/sbin"), "/usr/lib": filepath.Join(root, "usr/lib"),
 	})
 	write(t, "/run/resolvconf/enable-updates", "", 0o644)
 	write(t, "/run/resolvconf/resolv.conf", "", 0o644)
@@ -231,6 +231,14 @@ func TestDebian(t *testing.T) {
 	if after := read(t, "/etc/resolv.conf"); after != before {
 		t.Errorf("after removal:\n%swant:\n%s", after, before)
 	}
+
+	// What it would only keep is refused.
+	if out, err := exec.Command("resolvconf", "--disable-updates").CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	if _, _, err := r.Choose(t.Context(), settings("10.8.0.53", "")); err == nil || !strings.Contains(err.Error(), "updates are disabled") {
+		t.Errorf("error %v", err)
+	}
 }
 
 // fake puts a resolvconf into the PATH that does what -a and -d do, into a
@@ -263,6 +271,47 @@ func TestCalls(t *testing.T) {
 	mustApply(t, r, settings("", ""))
 	if got, want := read(t, dir+"/calls"), "-a wg0 -m 0 -x\n-d wg0 -f\n"; got != want {
 		t.Errorf("calls %q, want %q", got, want)
+	}
+}
+
+// Where a local resolver is told, the nameservers are private: all domains look
+// alike to openresolv, and are told apart again when they are read back.
+func TestCallsPrivate(t *testing.T) {
+	r, dir := fake(t, ":")
+	r.facts.Config, r.facts.Text, r.facts.Installed = splitting.Config, splitting.Text, splitting.Installed
+	for _, c := range []struct{ search, text string }{
+		{"~corp.example", "search corp.example\n# wgctl: routing domains corp.example\n"},
+		{"lan ~corp.example ~lan", "search lan corp.example lan\n# wgctl: routing domains corp.example lan\n"},
+	} {
+		s, trace, err := r.Choose(t.Context(), settings("10.8.0.53", c.search))
+		if err != nil || !s.Private || !strings.Contains(trace, "local=dnsmasq") {
+			t.Fatalf("%+v, %s, %v", s, trace, err)
+		}
+		mustApply(t, r, s)
+		if got, want := read(t, dir+"/keys/wg0"), "nameserver 10.8.0.53\n"+c.text; got != want {
+			t.Errorf("stdin %q, want %q", got, want)
+		}
+		wantInstalled(t, r, s)
+	}
+	if got, want := read(t, dir+"/calls"), "-a wg0 -m 0 -p\n-a wg0 -m 0 -p\n"; got != want {
+		t.Errorf("calls %q, want %q", got, want)
+	}
+
+	// wg-quick hands routing domains on as they are.
+	lax := settings("10.8.0.53", "~corp.example")
+	lax.Lax = true
+	s, _, err := r.Choose(t.Context(), lax)
+	if err != nil || s.Private {
+		t.Fatalf("%+v, %v", s, err)
+	}
+	mustApply(t, r, s)
+	wantInstalled(t, r, s)
+
+	// Without such a resolver that is refused.
+	r.facts.Installed = nil
+	if _, trace, err := r.Choose(t.Context(), settings("10.8.0.53", "~corp.example")); err == nil ||
+		!strings.Contains(err.Error(), "resolvconf can't send ~corp.example alone to the tunnel") || strings.Contains(trace, "local=") {
+		t.Errorf("%s, %v", trace, err)
 	}
 }
 

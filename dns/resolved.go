@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/netip"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -26,7 +27,15 @@ const rootDomain = "."
 // over TLS, LLMNR and multicast DNS nothing is said: they stay as they are.
 type resolved struct{ bus string }
 
-func (r *resolved) ready(Settings) error { return nil }
+// ready finds a nameserver that systemd-resolved refuses: itself.
+func (r *resolved) ready(s Settings) error {
+	for _, a := range s.Servers {
+		if a = a.Unmap(); a == netip.AddrFrom4([4]byte{127, 0, 0, 53}) || a == netip.AddrFrom4([4]byte{127, 0, 0, 54}) {
+			return fmt.Errorf("%s is systemd-resolved itself", a)
+		}
+	}
+	return nil
+}
 
 // installed reads systemd-resolved's file about the link: that can be done
 // though the bus hangs. A link that is gone took its settings along.

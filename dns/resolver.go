@@ -79,11 +79,8 @@ func (r *Resolver) networkManager() *networkManager {
 // leave it open it asks systemd-resolved and NetworkManager, within some seconds.
 func (r *Resolver) Explain(ctx context.Context, s Settings) (Choice, string, error) {
 	f := r.facts
-	f.Forced, f.Last = s.Backend, s.Last
+	f.Forced, f.Last, f.Split = s.Backend, s.Last, len(s.Routing) > 0 && !s.Lax
 	f.SearchAlone = len(s.Servers) == 0 && len(s.Search) > 0
-	if len(s.Routing) > 0 && s.Last != BackendResolved {
-		f.Last = "" // it may not be able to split
-	}
 	if f.asksResolved() {
 		f.Resolved = askResolved(ctx, r.bus)
 	}
@@ -104,6 +101,11 @@ func (r *Resolver) Choose(ctx context.Context, s Settings) (Settings, string, er
 	if err := s.validate(); err != nil {
 		return s, "", err
 	}
+	for _, a := range s.Servers {
+		if (a.IsUnspecified() || a.IsMulticast()) && !s.Lax {
+			return s, "", fmt.Errorf("%s is no address of a nameserver", a)
+		}
+	}
 	c, trace, err := r.Explain(ctx, s)
 	if err != nil {
 		return s, trace, errors.Join(err, ctx.Err())
@@ -112,6 +114,9 @@ func (r *Resolver) Choose(ctx context.Context, s Settings) (Settings, string, er
 	switch c.Name {
 	case BackendResolved:
 		s = s.normal()
+		if s.Exclusive() {
+			s.Beside = r.beside(ctx, s.Interface)
+		}
 	case BackendNetworkManager:
 		if s, err = s.forNetworkManager(c.Splits); err != nil {
 			return s, trace, err
@@ -120,6 +125,7 @@ func (r *Resolver) Choose(ctx context.Context, s Settings) (Settings, string, er
 	if len(s.Routing) > 0 && !c.Splits && !s.Lax {
 		return s, trace, fmt.Errorf("%s can't send ~%s alone to the tunnel: that takes systemd-resolved%s", c.Name, s.Routing[0], orDnsmasq(c.Name))
 	}
+	s.Private = c.Name == BackendResolvconf && len(s.Routing) > 0 && !s.Lax
 	if err := r.backend(c.Name).ready(s); err != nil {
 		return s, trace, err
 	}

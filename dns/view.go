@@ -6,6 +6,10 @@ import (
 	"context"
 	"net"
 	"net/netip"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
 )
 
 // A View is who answers the look-ups of a host.
@@ -51,12 +55,35 @@ func (r *Resolver) View(ctx context.Context) (View, error) {
 		v.Links = r.networkManager().links()
 		return v, nil
 	}
+	if c.Name == BackendResolvconf {
+		v.Links = recordedLinks(c)
+	}
 	if isOurs(r.facts.Text) {
 		for i, t := range parseFile(r.facts.Text).tunnels {
 			v.Links = append(v.Links, LinkAnswerer{t.Interface, answererOf(t), i == 0 && t.Exclusive()})
 		}
 	}
 	return v, nil
+}
+
+// recordedLinks returns what resolvconf was told of links. Names of records
+// are what their authors call them.
+func recordedLinks(c Choice) []LinkAnswerer {
+	links := []LinkAnswerer{}
+	for _, dir := range c.Records {
+		entries, err := os.ReadDir(dir)
+		if err != nil {
+			continue
+		}
+		for _, e := range entries {
+			s := parse(strings.TrimPrefix(e.Name(), c.Prefix), readText(filepath.Join(dir, e.Name())))
+			if !s.Empty() {
+				links = append(links, LinkAnswerer{s.Interface, answererOf(s), false})
+			}
+		}
+		break
+	}
+	return links
 }
 
 func answererOf(s Settings) Answerer {
@@ -79,63 +106,49 @@ func (n *networkManager) links() []LinkAnswerer {
 // resolvedLinks asks systemd-resolved for all links that it has nameservers or
 // domains for.
 func (r *Resolver) resolvedLinks(ctx context.Context) ([]LinkAnswerer, error) {
-	all, err := net.Interfaces()
-	if err != nil {
-		return nil, err
-	}
 	b, err := openBus(ctx, r.bus)
 	if err != nil {
 		return nil, err
 	}
 	defer b.close()
+	scopes, err := b.scopes()
+	if err != nil {
+		return nil, err
+	}
 	links := []LinkAnswerer{}
-	for _, link := range all {
-		l := LinkAnswerer{Name: link.Name}
-		s, err := b.settings(link.Index)
-		if err != nil {
-			return nil, err
-		}
-		if l.Answerer = answererOf(s); s.Empty() {
-			continue
-		}
-		if err := b.link(link.Index, "DefaultRoute", &l.DefaultRoute); err != nil && !unknownMethod(err) {
-			return nil, err
+	for _, s := range scopes {
+		l := LinkAnswerer{Name: s.Interface, Answerer: answererOf(s.Settings), DefaultRoute: slices.Contains(s.Routing, rootDomain)}
+		if s.index != 0 {
+			err := b.link(s.index, "DefaultRoute", &l.DefaultRoute)
+			if err != nil && !unknownMethod(err) {
+				return nil, err
+			}
 		}
 		links = append(links, l)
 	}
 	return links, nil
 }
 
-// settings reads what systemd-resolved has of a link.
-func (b *bus) settings(index int) (s Settings, err error) {
-	var servers []busAddress
-	var domains []busDomain
-	if err := b.link(index, "DNS", &servers); err != nil {
-		return s, err
+// current returns the nameserver that systemd-resolved asks by a link, with its
+// port, "" if that isn't known: it is since v244.
+func (b *bus) current(index int) string {
+	var now busAddress
+	if err := b.link(index, "CurrentDNSServer", &now); err != nil {
+		return ""
 	}
-	if err := b.link(index, "Domains", &domains); err != nil {
-		return s, err
+	const port = 53
+	a, ok := netip.AddrFromSlice(now.Address)
+	if !ok {
+		return ""
 	}
-	for _, a := range servers {
-		if addr, ok := netip.AddrFromSlice(a.Address); ok {
-			s.Servers = append(s.Servers, addr)
-		}
-	}
-	for _, d := range domains {
-		if d.Routing {
-			s.Routing = append(s.Routing, d.Name)
-		} else {
-			s.Search = append(s.Search, d.Name)
-		}
-	}
-	return s, nil
+	return netip.AddrPortFrom(a, port).String()
 }
 
 // A Found is the answer to a query, and who gave it.
 type Found struct {
 	Addresses []netip.Addr `json:"addresses"`
-	Link      string       `json:"link,omitempty"`   // whose nameserver answered
-	Server    string       `json:"server,omitempty"` // that answered, where that is known
+	Link      string       `json:"link,omitempty"`   // by which the nameserver was asked
+	Server    string       `json:"server,omitempty"` // that answered, with its port, where that is known
 }
 
 // AskResolved has systemd-resolved look a name up.
@@ -161,7 +174,7 @@ func (r *Resolver) AskResolved(ctx context.Context, name string) (Found, error) 
 			f.Addresses = append(f.Addresses, addr)
 		}
 		if link, err := net.InterfaceByIndex(int(a.Index)); a.Index != 0 && err == nil {
-			f.Link = link.Name
+			f.Link, f.Server = link.Name, b.current(link.Index)
 		}
 	}
 	return f, nil

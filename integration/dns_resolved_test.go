@@ -3,38 +3,12 @@
 package integration
 
 import (
-	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
 	"time"
 )
-
-// resolvedRoot unpacks Debian's systemd-resolved, which would take over the
-// machine's look-ups if it were installed, and returns the folder.
-func resolvedRoot(t testing.TB) string {
-	t.Helper()
-	cache, err := os.UserCacheDir()
-	if err != nil {
-		unable(t, "no folder for downloads: %v", err)
-	}
-	cache = filepath.Join(cache, "wgctl-test", "systemd-resolved")
-	root := filepath.Join(cache, "root")
-	if _, err := os.Stat(filepath.Join(root, "usr", "bin", "resolvectl")); err == nil {
-		return root
-	}
-	if err := os.MkdirAll(cache, 0o755); err != nil {
-		t.Fatal(err)
-	}
-	cmd := exec.Command("sh", "-ec", "apt-get -q download systemd-resolved; dpkg -x systemd-resolved_*.deb root.new; rm -rf root; mv root.new root; rm systemd-resolved_*.deb")
-	cmd.Dir = cache
-	if out, err := cmd.CombinedOutput(); err != nil {
-		unable(t, "fetching systemd-resolved: %v: %s", err, out)
-	}
-	return root
-}
 
 // anybody is a system bus on which everybody may do everything.
 const anybody = `<!DOCTYPE busconfig PUBLIC "-//freedesktop//DTD D-Bus Bus Configuration 1.0//EN"
@@ -84,7 +58,7 @@ func startResolved(t testing.TB, h *Host) *resolved {
 // eth0.
 func startResolvedOn(t testing.TB, h *Host) *resolved {
 	t.Helper()
-	r := &resolved{h: h, root: resolvedRoot(t)}
+	r := &resolved{h: h, root: unpackedResolver(t, "systemd-resolved")}
 	h.Sh(`grep -q ^systemd-resolve: /etc/passwd || echo 'systemd-resolve:x:982:982::/:/usr/sbin/nologin' >>/etc/passwd
 		grep -q ^systemd-resolve: /etc/group || echo 'systemd-resolve:x:982:' >>/etc/group
 		mkdir -p /run/systemd/resolve
@@ -97,8 +71,11 @@ func startResolvedOn(t testing.TB, h *Host) *resolved {
 
 func (r *resolved) start() {
 	r.h.t.Helper()
-	r.process = r.h.Start(filepath.Join(r.root, "lib/systemd/systemd-resolved"))
+	r.process = r.h.Start(filepath.Join(r.root, "usr/lib/systemd/systemd-resolved"))
 	WaitFor(r.h.t, 20*time.Second, "systemd-resolved", func() bool {
+		if !r.process.Running() {
+			r.h.t.Fatalf("systemd-resolved has ended: %v", r.process.Output())
+		}
 		return r.h.Run(filepath.Join(r.root, "usr/bin/resolvectl"), "status").Code == 0
 	})
 }
@@ -144,11 +121,16 @@ func TestDNSResolved(t *testing.T) {
 	said(t, wgctlOK(s.client, "status", "-v").Stdout, "dns: [rc=stub resolved=yes ret=resolved]")
 	said(t, r.ctl("status", "wg0"), "10.8.0.1", "corp.example", "~.", "+DefaultRoute")
 	s.leaked()
+	around := s.captureLookUps()
 	s.lookUps(200, insideAnswer)
-	said(t, wgctlOK(s.client, "dns", "--query", "x.example").Stdout, insideAnswer+" (by wg0)", "10.8.0.1, corp.example, ~. (all other names)")
+	said(t, wgctlOK(s.client, "dns", "--query", "x.example").Stdout, insideAnswer+" (by 10.8.0.1:53 over wg0)", "10.8.0.1, corp.example, ~. (all other names)")
 	r.restart()
 	whole(s.client, "wg0")
 	s.lookUps(20, insideAnswer)
+	s.tunnel(fullAllowed, "DNS = 10.8.0.53, corp.example")
+	wgctlOK(s.client, "reload", "wg0")
+	s.lookUps(20, insideAnswer)
+	around.none()
 	if n := s.leaked(); n != 0 {
 		t.Errorf("%d packets for nameservers went around the tunnel", n)
 	}
@@ -175,7 +157,9 @@ func TestDNSResolved(t *testing.T) {
 	if got := s.client.Must("stat", "-c", "%N %a %U:%G", "/etc/resolv.conf").Stdout; got != link {
 		t.Errorf("resolv.conf is %swas %s", got, link)
 	}
+	around = s.captureLookUps()
 	s.answers("after.example", outsideAnswer)
+	around.some("192.0.2.1.53: ")
 }
 
 // systemd-resolved of another network namespace, seen by a shared /run, is not

@@ -55,8 +55,9 @@ func (h *Host) Inject(f Fault, args ...string) Injected {
 	return h.InjectWhere("", f, args...)
 }
 
-// InjectWhere is Inject for those calls alone that name something: a part of a
-// path, of the words that Injected has for a call.
+// InjectWhere is Inject for those calls alone that name something, one of some
+// words between bars: a part of a path, of the words that Injected has for a
+// call, or of what is written.
 func (h *Host) InjectWhere(words string, f Fault, args ...string) Injected {
 	h.t.Helper()
 	args = append([]string{Bin(h.t)}, args...)
@@ -121,7 +122,7 @@ func inject(args []string) error {
 	if err != nil {
 		return err
 	}
-	in := &injector{kind: args[0], at: at, words: args[2], exe: args[3]}
+	in := &injector{kind: args[0], at: at, words: strings.Split(args[2], "|"), exe: args[3]}
 	ours, theirs, err := socketPair()
 	if err != nil {
 		return err
@@ -222,7 +223,7 @@ func filter() (listener int, err error) {
 type injector struct {
 	kind     string
 	at       int
-	words    string
+	words    []string
 	exe      string
 	pid      int // of the program
 	listener int
@@ -357,7 +358,7 @@ func (in *injector) counts(n *notification) bool {
 	if in.kind != FaultError && !in.isThread(n.pid) {
 		return false
 	}
-	if !strings.Contains(n.describe(), in.words) {
+	if !slices.ContainsFunc(in.words, n.names) {
 		return false
 	}
 	switch int(n.nr) {
@@ -385,15 +386,28 @@ func (n *notification) file() string {
 
 // text reads a string of the caller's memory.
 func (n *notification) text(at uint64) string {
+	text, _, _ := strings.Cut(n.memory(at, 256), "\x00")
+	return text
+}
+
+// names reports whether a call names, or writes, a word.
+func (n *notification) names(word string) bool {
+	if word == "" || strings.Contains(n.describe(), word) {
+		return true
+	}
+	return int(n.nr) == unix.SYS_WRITE && n.args[0] > 2 && strings.Contains(n.memory(n.args[1], min(n.args[2], 4096)), word)
+}
+
+// memory reads the caller's memory.
+func (n *notification) memory(at, size uint64) string {
 	mem, err := os.Open(fmt.Sprintf("/proc/%d/mem", n.pid))
 	if err != nil {
 		return ""
 	}
 	defer mem.Close()
-	b := make([]byte, 256)
+	b := make([]byte, size)
 	got, _ := mem.ReadAt(b, int64(at))
-	text, _, _ := strings.Cut(string(b[:got]), "\x00")
-	return text
+	return string(b[:got])
 }
 
 // describe names the call for messages.

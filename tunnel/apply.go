@@ -44,18 +44,31 @@ func (e *StepError) Error() string {
 func (e *StepError) Unwrap() error { return e.Err }
 
 // Apply takes the steps in order. If one fails, or the context ends, it undoes
-// those that were taken and returns a StepError.
-func Apply(ctx context.Context, h *Host, steps []Step, report Report) error {
+// those that were taken and returns a StepError. Steps that may fail, and did,
+// are passed over.
+func Apply(ctx context.Context, h *Host, steps []Step, report Report) (passed []*StepError, err error) {
 	var taken []Step
 	for _, s := range together(steps) {
 		done, failed := take(ctx, h, s, report)
 		taken = append(taken, done...)
-		if failed != nil {
-			failed.Left, failed.Ran = undo(ctx, h, taken, report)
-			return failed
+		if failed == nil {
+			continue
 		}
+		if mayFail(s) && ctx.Err() == nil {
+			passed = append(passed, failed)
+			continue
+		}
+		failed.Left, failed.Ran = undo(ctx, h, taken, report)
+		return passed, failed
 	}
-	return nil
+	return passed, nil
+}
+
+// mayFail reports whether the rest of a plan is to be taken though this step
+// fails.
+func mayFail(s Step) bool {
+	set, ok := s.(dnsSet)
+	return ok && set.mayFail
 }
 
 // take takes one step or batch. What it returns as taken is to be undone, even

@@ -190,7 +190,7 @@ func (p *planned) become(want *Spec, have *State) {
 	p.Helper()
 	steps := alone(Plan(want, have))
 	before := p.String()
-	if err := Apply(context.Background(), p.on, append(slices.Clip(steps), lastStraw{}), quiet); err == nil {
+	if _, err := Apply(context.Background(), p.on, append(slices.Clip(steps), lastStraw{}), quiet); err == nil {
 		p.Fatal("the last straw didn't fail")
 	}
 	if gainsIPv4(want, have) {
@@ -203,7 +203,7 @@ func (p *planned) become(want *Spec, have *State) {
 	if after := p.String(); after != before {
 		p.Fatalf("undone: %s\n(-before +after):\n%s", strings.ReplaceAll(texts(steps), "; ", "\n"), cmp.Diff(before, after))
 	}
-	if err := Apply(context.Background(), p.on, steps, quiet); err != nil {
+	if _, err := Apply(context.Background(), p.on, steps, quiet); err != nil {
 		p.Fatalf("%s: %v\non\n%s", texts(steps), err, before)
 	}
 	p.record = &Record{Version: recordVersion, Phase: PhaseUp, Spec: want}

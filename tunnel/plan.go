@@ -139,7 +139,7 @@ func (p *planner) dns(next dns.Settings) {
 		prev := p.have.DNS
 		prev.Interface, prev.Stale = p.name, false
 		prev.Previous = next.Previous
-		p.add(dnsSet{next: next, prev: prev})
+		p.add(dnsSet{next: next, prev: prev, mayFail: p.want != nil && p.want.DNSMayFail})
 	}
 }
 

@@ -5,7 +5,6 @@ package tunnel
 import (
 	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -37,38 +36,67 @@ func resolverSettings(cfg *config.Config, name string, o Options) dns.Settings {
 	return s
 }
 
-// WithoutDNS begins the note about a tunnel that DNSFailure lets come up.
-const WithoutDNS = "comes up without its nameservers"
-
 // dns finds out who is to be told of the nameservers. Where nobody can be, the
-// file may say that the tunnel comes up without.
+// file may say that the tunnel comes up without, or keeps those that it has.
 func (r *resolver) dns(ctx context.Context) error {
 	if r.last != nil {
 		r.spec.DNS.Last = r.last.DNS.Backend
 	}
+	r.spec.DNSMayFail = r.cfg.Interface.DNSFailure == config.DNSWarn
 	s, trace, err := r.h.DNS.Choose(ctx, r.spec.DNS)
 	r.trace(trace)
 	if err == nil {
 		r.spec.DNS = s
+		if len(s.Beside) > 0 {
+			r.spec.Notes = append(r.spec.Notes, fmt.Sprintf("shares all look-ups with the nameservers of %s: systemd-resolved has the routing domain ~. there, too",
+				strings.Join(s.Beside, " and ")))
+		}
 		return nil
 	}
-	if r.cfg.Interface.DNSFailure == config.DNSWarn && ctx.Err() == nil {
-		r.spec.Notes = append(r.spec.Notes, fmt.Sprintf("%s: %v", WithoutDNS, err))
-		r.spec.DNS = dns.Settings{Interface: r.spec.Name}
+	if r.spec.DNSMayFail && ctx.Err() == nil {
+		r.spec.DNS = r.have.standing(r.last)
+		r.spec.Notes = append(r.spec.Notes, withoutDNS(r.spec.DNS, err))
 		return nil
 	}
 	return r.cfg.Errorf(config.InInterface, "DNS", 0, "%v", err)
 }
 
-// FailedDNS reports whether a run failed, and was undone, because the resolver
-// didn't take the nameservers.
-func FailedDNS(err error) bool {
-	failed := (*StepError)(nil)
-	if !errors.As(err, &failed) || len(failed.Left) > 0 {
-		return false
+// standing returns the nameservers that the tunnel has, as a Spec has them.
+func (s *State) standing(last *Spec) dns.Settings {
+	if s.DNS.Empty() || s.DNS.Stale {
+		return dns.Settings{Interface: s.Name}
 	}
-	_, ok := failed.Step.(dnsSet)
-	return ok
+	if last != nil && last.DNS.Equal(s.DNS) {
+		return last.DNS
+	}
+	return s.DNS
+}
+
+// withoutDNS is the note about a tunnel whose nameservers can't be had.
+func withoutDNS(have dns.Settings, why error) string {
+	if have.Empty() {
+		return fmt.Sprintf("comes up without its nameservers: %v", why)
+	}
+	return fmt.Sprintf("keeps the nameservers that it had: %v", why)
+}
+
+// passOver has the record say what stands where the resolver didn't take what
+// it was told: that is no drift, and the next reload tries again.
+func (s *Session) passOver(r *Record) {
+	if len(s.passed) == 0 {
+		return
+	}
+	spec := *r.Spec
+	spec.DNS = s.Have.standing(r.Before)
+	r.Spec = &spec
+}
+
+// Notes tell of the steps that were passed over, a line each.
+func (s *Session) Notes() (notes []string) {
+	for _, p := range s.passed {
+		notes = append(notes, withoutDNS(s.Have.standing(nil), p))
+	}
+	return notes
 }
 
 // dnsText says what a change of the resolver is, in the words of who is told.
@@ -94,11 +122,10 @@ func dnsText(next, prev dns.Settings) string {
 		return fmt.Sprintf("nmcli general reload dns-full (%s: %s)", next.Interface, what)
 	case next.Backend == dns.BackendNetworkManager:
 		return fmt.Sprintf("nmcli general reload (%s: %s)", next.Interface, what)
+	case next.Private:
+		return fmt.Sprintf("resolvconf -a %s -m 0 -p (%s)", next.Interface, what)
 	case len(next.Servers) == 0:
 		return fmt.Sprintf("resolvconf -a %s -m 0 (%s)", next.Interface, what)
 	}
 	return fmt.Sprintf("resolvconf -a %s -m 0 -x (%s)", next.Interface, what)
 }
-
-// Look observes the tunnel again, after a run that failed.
-func (s *Session) Look(ctx context.Context) error { return s.observe(ctx) }

@@ -10,6 +10,7 @@ import (
 	"slices"
 
 	"github.com/wgctl/wgctl/config"
+	"github.com/wgctl/wgctl/dns"
 )
 
 // A Session is one command's work on one tunnel: under the tunnel's lock, from
@@ -22,6 +23,7 @@ type Session struct {
 	report Report
 	unlock []func()
 	drift  map[string]bool // steps that were to be taken before this run, as text
+	passed []*StepError    // steps that failed, and may: what they were to change is as it was
 
 	// KeepKillSwitch makes Down leave the kill switch standing, if the tunnel
 	// has one: it is to come back.
@@ -222,14 +224,15 @@ func (s *Session) forget(before *Record) error {
 // wanted, and then runs the hooks: what they change is their affair.
 func (s *Session) apply(ctx context.Context, r *Record, steps []Step) error {
 	work, hooks := beforePostUp(steps)
-	if err := Apply(ctx, s.host, work, s.report); err != nil {
+	if err := s.take(ctx, work); err != nil {
 		return err
 	}
 	more, err := s.converge(ctx, r.Spec)
 	work = append(work, more...)
 	if err == nil {
 		r.Link = s.Have.Link.Index
-		if err = Apply(ctx, s.host, hooks, s.report); err == nil {
+		s.passOver(r)
+		if err = s.take(ctx, hooks); err == nil {
 			return nil
 		}
 	}
@@ -242,6 +245,13 @@ func (s *Session) apply(ctx context.Context, r *Record, steps []Step) error {
 	return failed
 }
 
+// take is Apply, and notes what was passed over.
+func (s *Session) take(ctx context.Context, steps []Step) error {
+	passed, err := Apply(ctx, s.host, steps, s.report)
+	s.passed = append(s.passed, passed...)
+	return err
+}
+
 // converge observes, and takes once more what is still missing. It returns
 // what it took.
 func (s *Session) converge(ctx context.Context, want *Spec) (taken []Step, err error) {
@@ -250,13 +260,16 @@ func (s *Session) converge(ctx context.Context, want *Spec) (taken []Step, err e
 			return taken, err
 		}
 		missing := WithoutHooks(Plan(want, s.Have))
+		if len(s.passed) > 0 {
+			missing = slices.DeleteFunc(missing, mayFail)
+		}
 		switch {
 		case len(missing) == 0:
 			return taken, nil
 		case taken != nil:
 			return taken, fmt.Errorf("%s did not converge, as something else changes it: still to do: %s", s.name, texts(missing))
 		}
-		if err := Apply(ctx, s.host, missing, s.report); err != nil {
+		if err := s.take(ctx, missing); err != nil {
 			return nil, err
 		}
 		taken = missing
@@ -371,7 +384,7 @@ func unrefuted(err error, left []Step) error {
 	var kept []error
 	for _, e := range joined.Unwrap() {
 		failed := (*StepError)(nil)
-		if errors.As(e, &failed) && (isHook(failed.Step) || isDNS(failed.Step) && !slices.ContainsFunc(left, isDNS)) {
+		if errors.As(e, &failed) && (isHook(failed.Step) || outlivesLink(failed.Step) && !slices.ContainsFunc(left, isDNS)) {
 			kept = append(kept, e)
 		}
 	}
@@ -414,6 +427,13 @@ func isHook(s Step) bool {
 func isDNS(s Step) bool {
 	_, ok := s.(dnsSet)
 	return ok
+}
+
+// outlivesLink reports whether a step is for a resolver that doesn't forget the
+// tunnel when its link goes.
+func outlivesLink(s Step) bool {
+	set, ok := s.(dnsSet)
+	return ok && set.prev.Backend != dns.BackendResolved
 }
 
 // WithoutHooks returns the steps that are no hooks.

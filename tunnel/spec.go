@@ -33,6 +33,7 @@ type Spec struct {
 	Firewall   firewall.Ruleset `json:"firewall"`
 	Passage    firewall.Passage `json:"passage,omitzero"`
 	DNS        dns.Settings     `json:"dns"`
+	DNSMayFail bool             `json:"dns_may_fail,omitempty"` // then the tunnel comes up without
 	Sysctls    []Sysctl         `json:"sysctls,omitempty"`
 	Hooks      Hooks            `json:"hooks"` // those that are run
 	// Kept says that of the tunnel only its kill switch should stand.

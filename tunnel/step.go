@@ -101,6 +101,7 @@ type (
 	dnsSet struct {
 		whole
 		next, prev dns.Settings
+		mayFail    bool // the tunnel comes up all the same
 	}
 
 	hookRun struct {
@@ -275,7 +276,14 @@ func (s firewallSet) String() string {
 func (s dnsSet) Do(ctx context.Context, h *Host) error { return h.DNS.Apply(ctx, s.next) }
 func (s dnsSet) Undo() Step                            { return dnsSet{next: s.prev, prev: s.next} }
 func (s dnsSet) String() string {
-	return dnsText(s.next, s.prev)
+	text := dnsText(s.next, s.prev)
+	if !s.mayFail {
+		return text
+	}
+	if before, ok := strings.CutSuffix(text, ")"); ok {
+		return before + "; may fail)"
+	}
+	return text + " (may fail)"
 }
 
 func (s hookRun) Do(ctx context.Context, h *Host) error {

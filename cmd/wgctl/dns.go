@@ -88,17 +88,22 @@ func lookUp(ctx context.Context, r *dns.Resolver, view dns.View, name string) (d
 		return r.AskResolved(ctx, name)
 	}
 	found := dns.Found{Addresses: []netip.Addr{}}
-	asked := make(chan string, 64) // two families may be asked for at once
+	asked := make(chan net.Conn, 64) // two families may be asked for at once
 	resolver := &net.Resolver{PreferGo: true, Dial: func(ctx context.Context, network, address string) (net.Conn, error) {
+		conn, err := (&net.Dialer{}).DialContext(ctx, network, address)
+		if err != nil {
+			return nil, err
+		}
 		select {
-		case asked <- address:
+		case asked <- conn:
 		default:
 		}
-		return (&net.Dialer{}).DialContext(ctx, network, address)
+		return conn, nil
 	}}
 	addrs, err := resolver.LookupNetIP(ctx, "ip", name)
 	for len(asked) > 0 {
-		found.Server = <-asked
+		conn := <-asked
+		found.Server, found.Link = conn.RemoteAddr().String(), linkOf(conn.LocalAddr())
 	}
 	if err != nil {
 		return found, fmt.Errorf("looking up %s: %w", name, err)
@@ -107,6 +112,35 @@ func lookUp(ctx context.Context, r *dns.Resolver, view dns.View, name string) (d
 		found.Addresses = append(found.Addresses, a.Unmap())
 	}
 	return found, nil
+}
+
+// linkOf returns the link that has an address, "" if none or several do: what
+// is sent from there goes out by it.
+func linkOf(local net.Addr) (name string) {
+	at, err := netip.ParseAddrPort(local.String())
+	if err != nil {
+		return ""
+	}
+	links, err := net.Interfaces()
+	if err != nil {
+		return ""
+	}
+	for _, link := range links {
+		addrs, err := link.Addrs()
+		if err != nil {
+			continue
+		}
+		if slices.ContainsFunc(addrs, func(a net.Addr) bool {
+			p, err := netip.ParsePrefix(a.String())
+			return err == nil && p.Addr() == at.Addr().Unmap().WithZone("")
+		}) {
+			if name != "" {
+				return ""
+			}
+			name = link.Name
+		}
+	}
+	return name
 }
 
 func (v dnsView) print(ui *ui) error {
@@ -134,16 +168,20 @@ func (v dnsView) print(ui *ui) error {
 	}
 	row("choice:", "%s", v.Trace)
 	if q := v.Query; q != nil && q.Error == "" {
-		by := q.Link
-		if by == "" {
-			by = q.Server
-		}
-		if by != "" {
-			by = " (by " + by + ")"
-		}
-		row(q.Name+":", "%s%s", strings.Join(stringsOf(q.Addresses), ", "), by)
+		row(q.Name+":", "%s%s", strings.Join(stringsOf(q.Addresses), ", "), byText(q.Found))
 	}
 	return w.Flush()
+}
+
+// byText says who answered, as far as that is known.
+func byText(f dns.Found) string {
+	switch {
+	case f.Server != "" && f.Link != "":
+		return " (by " + f.Server + " over " + f.Link + ")"
+	case f.Server+f.Link != "":
+		return " (by " + f.Server + f.Link + ")"
+	}
+	return ""
 }
 
 func answererText(a dns.Answerer) string {
@@ -180,20 +218,14 @@ func (b *dnsBackendValue) Set(s string) error {
 	return nil
 }
 
-// apply makes the host what is wanted. If the resolver alone is in the way, and
-// the file says that it may be, the tunnel comes up without nameservers.
-func (in *input) apply(ctx context.Context, ui *ui, s *tunnel.Session, want *tunnel.Spec, opts tunnel.Options) error {
-	err := s.Apply(ctx, in.record(want), tunnel.Plan(want, s.Have))
-	if in.cfg.Interface.DNSFailure != config.DNSWarn || ctx.Err() != nil || !tunnel.FailedDNS(err) {
+// apply makes the host what is wanted, and tells of what could not be had and
+// may not.
+func (in *input) apply(ctx context.Context, ui *ui, s *tunnel.Session, want *tunnel.Spec) error {
+	if err := s.Apply(ctx, in.record(want), tunnel.Plan(want, s.Have)); err != nil {
 		return err
 	}
-	ui.note("%s: %s: %v", in.name, tunnel.WithoutDNS, err)
-	if err := s.Look(ctx); err != nil {
-		return err
+	for _, note := range s.Notes() {
+		ui.note("%s: %s", in.name, note)
 	}
-	opts.DNSBackend = config.DNSOff
-	if want, err = s.Resolve(ctx, in.cfg, in.endpoints, opts); err != nil {
-		return err
-	}
-	return s.Apply(ctx, in.record(want), tunnel.Plan(want, s.Have))
+	return nil
 }

@@ -111,7 +111,7 @@ func (r reloading) reload(ctx context.Context, ui *ui, arg string) error {
 	if len(tunnel.Plan(want, session.Have)) == 0 && ui.board == nil {
 		_, _ = fmt.Fprintf(ui.err, "%s: nothing to change\n", in.name)
 	}
-	return in.apply(ctx, ui, session, want, r.opts)
+	return in.apply(ctx, ui, session, want)
 }
 
 // ready returns nil if the tunnel can be made what the file says.

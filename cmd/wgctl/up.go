@@ -87,7 +87,7 @@ func up(ctx context.Context, ui *ui, arg string, opts tunnel.Options) error {
 	}
 	sayBackend(ui, want, in.cfg, opts)
 	sayNotes(ui, want)
-	return in.apply(ctx, ui, session, want, opts)
+	return in.apply(ctx, ui, session, want)
 }
 
 // clearHint says what to do about what is in the way.

@@ -132,9 +132,16 @@ func hookNotUndone(l *look) {
 	}
 }
 
+// script finds a program that could be anything.
+var script = regexp.MustCompile(`\.sh\b|(^|[\s;&|(])(sh|bash|source|\.)\s`)
+
 // left says what a hook of up adds and no hook of down takes away, or "". One of
-// down that isn't understood is taken to undo what its program did.
+// down that isn't understood is taken to undo what its program did, and a script
+// to undo all.
 func (h hookLine) left(all []hookLine) string {
+	if slices.ContainsFunc(all, func(d hookLine) bool { return !d.up && d.changes == nil && script.MatchString(d.text) }) {
+		return ""
+	}
 	for _, program := range []string{"ip6tables", "iptables", "nft", "ufw", "ip rule", "ip -4 rule", "ip -6 rule"} {
 		adds := programWord(program).MatchString(h.text)
 		downs := func(opaque bool) bool {

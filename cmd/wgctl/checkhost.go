@@ -60,7 +60,7 @@ func facts(ctx context.Context, machine bool) (*check.Facts, error) {
 		return nil, fmt.Errorf("connecting to the kernel: %w", err)
 	}
 	defer func() { _ = kernel.Close() }()
-	f := &check.Facts{Sysctls: map[string]string{}, UDPPorts: udpPorts()}
+	f := &check.Facts{Sysctls: map[string]string{}, UDPPorts: udpPorts(), Session: sessionAddress().Unmap().WithZone("")}
 	all, err := kernel.Survey(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("reading links: %w", err)

@@ -39,6 +39,11 @@ var allowedRules = []Rule{
 		Why:   "it is one address, which a reader may take for a network",
 		Mend:  "write the length: /32, or /128 for IPv6",
 	}, {
+		Name: "allowed-ips-own", Severity: Warning, file: allowedOwn,
+		Finds: "an Address of this interface as a peer's allowed IP",
+		Why:   "it says that the peer has this host's address, and nothing of what is behind the peer",
+		Mend:  "AllowedIPs are the other end's addresses: its own in the tunnel, and the networks behind it",
+	}, {
 		Name: "allowed-ips-none", Severity: Warning, file: allowedNone,
 		Finds: "a peer without AllowedIPs",
 		Why:   "nothing is sent to it, and what comes from it is dropped: only handshakes work",
@@ -185,6 +190,15 @@ func allowedNoLength(l *look) {
 		if !strings.Contains(s.text, "/") {
 			f := l.at(s.peer, "AllowedIPs", s.item, "%s has no prefix length: it means %s", s.text, s.prefix)
 			f.Fix = &Fix{Line: s.at.Line, N: s.at.N, To: s.prefix.String()}
+		}
+	}
+}
+
+func allowedOwn(l *look) {
+	for _, c := range l.claims() {
+		own := slices.ContainsFunc(l.cfg.Interface.Addresses, func(a netip.Prefix) bool { return a.Addr() == c.prefix.Addr() })
+		if own && c.prefix.IsSingleIP() {
+			l.at(c.peer, "AllowedIPs", c.item, "%s of %s is this interface's own Address", c.prefix, l.peer(c.peer))
 		}
 	}
 }

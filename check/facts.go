@@ -19,6 +19,9 @@ type Facts struct {
 	// UDPPorts are those that a socket is bound to.
 	UDPPorts []uint16 `json:"udp_ports"`
 	Resolver Resolver `json:"resolver"`
+	// Session is the address that the administrator's session comes from;
+	// invalid if he sits at the host.
+	Session netip.Addr `json:"session,omitzero"`
 	// Machine is what else there is to say of the host; nil if it wasn't
 	// asked for.
 	Machine *Machine `json:"machine,omitempty"`

@@ -87,7 +87,7 @@ func TestIgnore(t *testing.T) {
 	const (
 		one = "[Interface]\nPrivateKey = 4Ck3rWMvSPKYtaKo36HsxBvRlQgoYQoNoZjtZ2tvWGs=\nAddress = 10.8.0.2/24\n" +
 			"[Peer]\nPublicKey = zxqrwqCnss0vUwVXRujaEV7kftzb/nYMBHPtRGJhaWk=\nEndpoint = 203.0.113.1:51820\n"
-		two = "AllowedIPs = 10.8.0.1\n[Peer]\nPublicKey = 2HZs6TgJGjvLbhVzhDkInAVmMBLyM2BVlGMpq3pImCc=\nEndpoint = 203.0.113.2:51820\nAllowedIPs = 10.8.0.2\n"
+		two = "AllowedIPs = 10.8.0.1\n[Peer]\nPublicKey = 2HZs6TgJGjvLbhVzhDkInAVmMBLyM2BVlGMpq3pImCc=\nEndpoint = 203.0.113.2:51820\nAllowedIPs = 10.8.0.3\n"
 	)
 	for _, c := range []struct {
 		name, text string

@@ -132,9 +132,16 @@ func hookNotUndone(l *look) {
 	}
 }
 
+// script finds a program that could be anything.
+var script = regexp.MustCompile(`\.sh\b|(^|[\s;&|(])(sh|bash|source|\.)\s`)
+
 // left says what a hook of up adds and no hook of down takes away, or "". One of
-// down that isn't understood is taken to undo what its program did.
+// down that isn't understood is taken to undo what its program did, and a script
+// to undo all.
 func (h hookLine) left(all []hookLine) string {
+	if slices.ContainsFunc(all, func(d hookLine) bool { return !d.up && d.changes == nil && script.MatchString(d.text) }) {
+		return ""
+	}
 	for _, program := range []string{"ip6tables", "iptables", "nft", "ufw", "ip rule", "ip -4 rule", "ip -6 rule"} {
 		adds := programWord(program).MatchString(h.text)
 		downs := func(opaque bool) bool {
@@ -224,14 +231,22 @@ func hookKillSwitch(l *look) {
 	}
 }
 
-// namedLink finds interfaces in the words of iptables, ip and tc.
-var namedLink = regexp.MustCompile(`(?:\s-i|\s-o|--in-interface|--out-interface|\sdev)\s+([A-Za-z0-9_.-]+)(?:\s|;|$)`)
+// separators end a command of a line.
+var separators = regexp.MustCompile(`[;&|(){}]+`)
 
-// links are the interfaces that a hook names, but for the tunnel's own.
+// links are the interfaces that a hook names in the words of iptables, ufw, ip
+// and tc, but for the loopback.
 func (h hookLine) links() (out []string) {
-	for _, m := range namedLink.FindAllStringSubmatch(h.text, -1) {
-		if m[1] != "lo" && !slices.Contains(out, m[1]) {
-			out = append(out, m[1])
+	for _, command := range separators.Split(h.text, -1) {
+		words := strings.Fields(command)
+		filter := slices.ContainsFunc(words, func(w string) bool { return strings.HasSuffix(w, "tables") || w == "ufw" })
+		for i := range max(0, len(words)-1) {
+			name := words[i+1]
+			known := slices.Contains([]string{"dev", "--in-interface", "--out-interface"}, words[i]) ||
+				filter && slices.Contains([]string{"-i", "-o", "on"}, words[i])
+			if known && name != "lo" && config.CheckName(name) == nil && !strings.HasSuffix(name, "+") && !slices.Contains(out, name) {
+				out = append(out, name)
+			}
 		}
 	}
 	return out

@@ -155,6 +155,11 @@ var pairRules = []Rule{
 		Why:   "the second tunnel doesn't come up: adding the route fails with \"file exists\"",
 		Mend:  "leave it to one of them, or give one a RouteMetric",
 	}, {
+		Name: "kill-switch-in-two-files", Severity: Warning, file: killSwitchInTwo,
+		Finds: "two files with a kill switch",
+		Why:   "with both up, each shuts the other out",
+		Mend:  "a kill switch in one of them, with the other's networks in ExcludedIPs; none is needed if only one is up at a time",
+	}, {
 		Name: "default-in-two-files", Severity: Info, file: defaultInTwo,
 		Finds: "two files that take the default route",
 		Why:   "with both up, the one that came up last has all traffic",
@@ -215,6 +220,18 @@ func routeInTwo(l *look) {
 				l.at(c.peer, "AllowedIPs", c.item, "%s of %s is routed by %s, too", c.prefix, l.peer(c.peer), f.Path)
 				return
 			}
+		}
+	}
+}
+
+func killSwitchInTwo(l *look) {
+	if !l.cfg.Interface.KillSwitch {
+		return
+	}
+	for _, f := range l.compared() {
+		if f.Config.Interface.KillSwitch {
+			l.at(config.InInterface, "KillSwitch", 0, "is on, and so it is in %s", f.Path)
+			return
 		}
 	}
 }

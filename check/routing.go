@@ -36,6 +36,11 @@ var routeRules = []Rule{
 		Why:   "nothing is sent into the tunnel",
 		Mend:  "remove Table, or add the routes that are wanted",
 	}, {
+		Name: "session-cut", Severity: Error, file: sessionCut,
+		Finds: "a default route or a kill switch that cuts off the session in which this is typed",
+		Why:   "answers to it would go into the tunnel, or nowhere: the session ends with up, and no new one gets through",
+		Mend:  "ExcludedIPs with the address or network that you come from",
+	}, {
 		Name: "rp-filter-strict", Severity: Warning, file: rpFilterStrict,
 		Finds: "strict reverse path filtering, where replies take another way than questions",
 		Why:   "the kernel drops what comes in from the tunnel if it would not answer that way",
@@ -148,6 +153,37 @@ func tableOffDefault(l *look) {
 	for _, c := range l.claims() {
 		if c.prefix.Bits() == 0 {
 			l.at(c.peer, "AllowedIPs", c.item, "%s has no route, with Table = off in line %d", c.prefix, l.cfg.Line(config.InInterface, "Table", 0))
+			return
+		}
+	}
+}
+
+// sessionCut spares who comes through the tunnel, and who is nearer than the
+// default route: the rules of up leave longer prefixes of the main table alone.
+func sessionCut(l *look) {
+	in := l.cfg.Interface
+	if l.host == nil || !l.host.Session.IsValid() || l.excluded(l.host.Session) || in.Table.Mode != config.TableAuto {
+		return
+	}
+	from := l.host.Session
+	if l.ownNetwork(from) || from.IsLoopback() {
+		return
+	}
+	for _, c := range l.claims() {
+		if c.prefix.Bits() > 0 && c.prefix.Contains(from) {
+			return // it comes through the tunnel, or will
+		}
+	}
+	if in.KillSwitch {
+		l.at(config.InInterface, "KillSwitch", 0, "shuts out %s, where this session comes from", from)
+		return
+	}
+	if r, ok := l.host.path(from, l.file.Name); ok && r.Dst.Bits() > 0 {
+		return
+	}
+	for _, c := range l.claims() {
+		if c.prefix.Bits() == 0 && c.prefix.Contains(from) {
+			l.at(c.peer, "AllowedIPs", c.item, "%s takes answers to %s, where this session comes from", c.prefix, from)
 			return
 		}
 	}

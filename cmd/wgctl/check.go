@@ -86,6 +86,9 @@ func (c *checking) files(ctx context.Context, args []string) (paths []string, er
 	case len(args) == 0 && c.host && !c.all:
 		return nil, nil
 	case len(args) == 0:
+		if _, err := os.ReadDir(config.Dir); errors.Is(err, os.ErrPermission) {
+			return nil, rootHint(fmt.Errorf("reading config: %w", err), "check")
+		}
 		return allFiles(ctx)
 	}
 	for _, arg := range args {
@@ -146,6 +149,9 @@ func (c *checking) input(ctx context.Context, paths []string) (in check.Input, e
 		if err != nil {
 			return in, err
 		}
+		if c.elsewhere {
+			f.Access = check.Access{} // a mode here says nothing of there
+		}
 		if c.names && f.Config != nil {
 			f.Names = answers(ctx, f.Config)
 		}
@@ -155,7 +161,7 @@ func (c *checking) input(ctx context.Context, paths []string) (in check.Input, e
 		return in, nil
 	}
 	in.Beside = beside(paths)
-	in.Host, err = facts(ctx, c.host)
+	in.Host, err = facts(ctx, c.host, slices.ContainsFunc(in.Files, func(f check.File) bool { return f.Config != nil && len(f.Config.Interface.DNS) > 0 }))
 	return in, err
 }
 

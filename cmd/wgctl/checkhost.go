@@ -53,14 +53,15 @@ var checkedSysctls = []string{
 }
 
 // facts gathers what the rules need to know of this host: of the host itself
-// only if that is asked for. It needs no privilege, but sees less without.
-func facts(ctx context.Context, machine bool) (*check.Facts, error) {
+// only if that is asked for, and of its resolver, which may take long to answer,
+// only if it is of interest. It needs no privilege, but sees less without.
+func facts(ctx context.Context, machine, resolver bool) (*check.Facts, error) {
 	kernel, err := netlinkx.NewKernel()
 	if err != nil {
 		return nil, fmt.Errorf("connecting to the kernel: %w", err)
 	}
 	defer func() { _ = kernel.Close() }()
-	f := &check.Facts{Sysctls: map[string]string{}, UDPPorts: udpPorts()}
+	f := &check.Facts{Sysctls: map[string]string{}, UDPPorts: udpPorts(), Session: sessionAddress().Unmap().WithZone("")}
 	all, err := kernel.Survey(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("reading links: %w", err)
@@ -80,12 +81,14 @@ func facts(ctx context.Context, machine bool) (*check.Facts, error) {
 			f.Sysctls[key] = v
 		}
 	}
-	resolver, err := dns.Open(ctx)
-	if err != nil {
-		return nil, err
+	if machine || resolver {
+		r, err := dns.Open(ctx)
+		if err != nil {
+			return nil, err
+		}
+		choice, trace, err := r.Explain(ctx, dns.Settings{})
+		f.Resolver = check.Resolver{Trace: trace, Splits: choice.Splits, Error: errorText(err)}
 	}
-	choice, trace, err := resolver.Explain(ctx, dns.Settings{})
-	f.Resolver = check.Resolver{Trace: trace, Splits: choice.Splits, Error: errorText(err)}
 	if machine {
 		f.Machine = look(ctx, kernel)
 	}
@@ -133,7 +136,9 @@ func look(ctx context.Context, kernel *netlinkx.Kernel) *check.Machine {
 	case !has:
 		m.WireGuard = "it knows no link of that kind"
 	}
-	m.Userspace = errorText(newStarter().Available(ctx))
+	if err := newStarter().Available(ctx); !onlyRoot(err) {
+		m.Userspace = errorText(err)
+	}
 	_, err := kernel.Rules(ctx)
 	m.PolicyRouting = errorText(err)
 	m.IPv6 = withoutIPv6(ctx, kernel)
@@ -156,13 +161,19 @@ func withoutIPv6(ctx context.Context, kernel *netlinkx.Kernel) string {
 	return ""
 }
 
+// onlyRoot reports whether an error is that of an ordinary user, and says nothing
+// of what root may do here.
+func onlyRoot(err error) bool {
+	return os.Geteuid() != 0 && (errors.Is(err, unix.EACCES) || errors.Is(err, unix.EPERM))
+}
+
 // unwritable says why a file can't be written, or a folder be made or filled.
 // Root may do all but what the file system refuses.
 func unwritable(path string) string {
 	for {
 		err := unix.Access(path, unix.W_OK)
 		switch {
-		case err == nil:
+		case err == nil, onlyRoot(err):
 			return ""
 		case !errors.Is(err, unix.ENOENT) || path == "/":
 			return fmt.Sprintf("%s can't be written: %v", path, err)

@@ -158,7 +158,7 @@ func (s sweep) run(t *testing.T) {
 		if s.verb == "down" {
 			wgctlOK(r.Host, "up", "wg0")
 		}
-		i := r.Inject(Fault{s.kind, at}, s.verb, "wg0")
+		i := r.Inject(Fault{Kind: s.kind, At: at}, s.verb, "wg0")
 		if wrong := s.check(r, i); wrong != "" {
 			t.Errorf("%s at call %d, %s:\n%v\n%s", s.kind, at, i.Hit, i, wrong)
 			r = r.reset()
@@ -290,7 +290,7 @@ func killed(t *testing.T, verb string, rounds int, lines ...string) {
 		var at, next string
 		var out Output
 		if n%2 == 0 {
-			i := r.Inject(Fault{FaultKill, 1 + rand.IntN(350)}, verb, "wg0")
+			i := r.Inject(Fault{Kind: FaultKill, At: 1 + rand.IntN(350)}, verb, "wg0")
 			at, out = i.Hit, i.Output
 		} else {
 			wait := time.Duration(rand.Int64N(int64(r.upTakes)))

@@ -346,7 +346,7 @@ func TestReloadWithFailingCalls(t *testing.T) {
 	codes := map[int]int{}
 	for _, at := range (sweep{runs: rounds(60, 2)}).points(t, plain.Calls) {
 		p.write(to)
-		i := p.near.Inject(Fault{FaultError, at}, "reload", "wg0")
+		i := p.near.Inject(Fault{Kind: FaultError, At: at}, "reload", "wg0")
 		codes[i.Code]++
 		want := before
 		if i.Code == 0 {

@@ -299,16 +299,27 @@ func (p *planner) goneAddresses() {
 func (p *planner) promotion(on bool) {
 	key := promoteSecondaries(p.name)
 	now, ok := p.have.sysctl(key)
-	if !ok || now == "1" || !slices.ContainsFunc(p.last.Addresses, func(a netip.Prefix) bool {
+	left := now == "1" && p.have.cut != nil && p.have.cut.Promotes
+	switch {
+	case !ok, on && left:
+	case left:
+		p.add(sysctlSet{key: key, value: "0", previous: now})
+	case now == "1" || !slices.ContainsFunc(p.last.Addresses, func(a netip.Prefix) bool {
 		return a.Addr().Is4() && p.goes(a) && p.sharesNetwork(a)
-	}) {
-		return
-	}
-	if on {
+	}):
+	case on:
 		p.add(sysctlSet{key: key, value: "1", previous: now})
-	} else {
+	default:
 		p.add(sysctlSet{key: key, value: now, previous: "1"})
 	}
+}
+
+// promotes reports whether steps bracket changes of addresses.
+func promotes(steps []Step, name string) bool {
+	return slices.ContainsFunc(steps, func(s Step) bool {
+		set, ok := s.(sysctlSet)
+		return ok && set.key == promoteSecondaries(name)
+	})
 }
 
 // promoteSecondaries is the parameter of a link that lets another address

@@ -46,6 +46,7 @@ type Record struct {
 	Spec      *Spec  `json:"spec"`                // last applied, or being applied
 	Before    *Spec  `json:"before,omitempty"`    // while changing: what was applied before
 	Releasing bool   `json:"releasing,omitempty"` // going down: claims nothing shared any more
+	Promotes  bool   `json:"promotes,omitempty"`  // changing: promote_secondaries of the link is set, and then back
 	Link      int    `json:"link,omitempty"`      // index of the link that up made, 0 before
 }
 

@@ -94,7 +94,7 @@ func (r *resolver) antiSpoof(ctx context.Context) {
 func (r *resolver) elsewhere(ctx context.Context, p netip.Prefix) bool {
 	ours := slices.ContainsFunc(r.have.Addresses, func(h netip.Prefix) bool { return h.Addr() == p.Addr() })
 	if ours && r.last != nil {
-		return !slices.Contains(r.last.Firewall.AntiSpoof, p.Addr())
+		return !slices.ContainsFunc(r.have.applied(), func(s *Spec) bool { return slices.Contains(s.Firewall.AntiSpoof, p.Addr()) })
 	}
 	path, err := r.h.Routes.PathTo(ctx, p.Addr(), 0)
 	return err == nil && path.Link == "lo"

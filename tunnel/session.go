@@ -22,6 +22,7 @@ type Session struct {
 	report Report
 	unlock []func()
 	drift  map[string]bool // steps that were to be taken before this run, as text
+	cut    *Record         // of a reload that was cut short and goes on: see Resume
 
 	// KeepKillSwitch makes Down leave the kill switch standing, if the tunnel
 	// has one: it is to come back.
@@ -113,10 +114,10 @@ func (s *Session) unlockHost() {
 // seen to be as wanted, or after everything was undone.
 func (s *Session) Apply(ctx context.Context, r Record, steps []Step) error {
 	before := s.Have.Record
-	if len(steps) == 0 && before != nil && before.Phase == PhaseUp {
+	if len(steps) == 0 && before != nil && before.Phase == PhaseUp && s.cut == nil {
 		return s.note(before, r)
 	}
-	r.Phase = PhaseChanging
+	r.Phase, r.Promotes = PhaseChanging, promotes(steps, s.name)
 	if before != nil {
 		r.Before, r.Link = before.Spec, before.Link
 		s.drift = map[string]bool{}
@@ -131,7 +132,7 @@ func (s *Session) Apply(ctx context.Context, r Record, steps []Step) error {
 	err := s.apply(ctx, &r, steps)
 	if err == nil {
 		done := r
-		done.Phase, done.Before = PhaseUp, nil
+		done.Phase, done.Before, done.Promotes = PhaseUp, nil, false
 		if err = s.host.Records.Save(&done); err == nil {
 			return nil
 		}
@@ -212,7 +213,10 @@ func (s *Session) remaining(want *Spec) []Step {
 
 // forget puts back the record that was there before.
 func (s *Session) forget(before *Record) error {
-	if before == nil {
+	switch {
+	case s.cut != nil:
+		return s.host.Records.Save(s.cut)
+	case before == nil:
 		return s.host.Records.Remove(s.name)
 	}
 	return s.host.Records.Save(before)

@@ -34,6 +34,8 @@ type State struct {
 	Sysctls   []Setting // of the keys that were last applied, and those asked for
 	Record    *Record   // nil: none, or not readable
 	Others    []*Record // of the other tunnels of the namespace
+
+	cut *Record // the one on disk, of a reload that was cut short: see Resumed
 }
 
 // A Setting is the value that a kernel parameter has.
@@ -68,6 +70,12 @@ func (s *State) Leftover() bool {
 		return s.Record != nil
 	}
 	return s.Link != nil || s.Record != nil || s.Firewall.Digest != "" || !s.DNS.Empty() || s.leftOpen()
+}
+
+// Broken reports whether something of ours stands there that nobody means to
+// stand: it is left over, and is more than a kill switch that was kept.
+func (s *State) Broken() bool {
+	return s.Leftover() && (s.Record == nil || s.Record.Phase != PhaseKept)
 }
 
 // Cleared returns the state as it will be when what is left was taken away.

@@ -125,9 +125,8 @@ func (w *wreck) bring(state string) {
 // A crash is a command that is killed, and the one that comes after it.
 type crash struct{ verb, next string }
 
-// kill runs the command and kills it before one of the calls by which it
-// changes something.
-func (w *wreck) kill(verb string, at int) Injected {
+// ready brings the host to where a command starts from, and returns its words.
+func (w *wreck) ready(verb string) []string {
 	w.t.Helper()
 	words := []string{verb, "wg0"}
 	switch verb {
@@ -141,7 +140,14 @@ func (w *wreck) kill(verb string, at int) Injected {
 		words = []string{verb, "--yes", "wg0"}
 	}
 	w.rested = ""
-	return w.Inject(Fault{Kind: FaultKill, At: at, Changes: true}, words...)
+	return words
+}
+
+// kill runs the command and kills it before one of the calls by which it
+// changes something.
+func (w *wreck) kill(verb string, at int) Injected {
+	w.t.Helper()
+	return w.Inject(Fault{Kind: FaultKill, At: at, Changes: true}, w.ready(verb)...)
 }
 
 // heal runs the next command alone, and says what is wrong then.
@@ -188,9 +194,6 @@ func TestCrashes(t *testing.T) {
 			plain := w.kill(verb, 0)
 			if plain.Code != 0 || plain.Calls < 20 {
 				t.Fatalf("without a fault: %v, %d calls", plain, plain.Calls)
-			}
-			if verb == "up" {
-				w.rested = "a"
 			}
 			n := 0
 			for i, at := range crashPoints(t, plain.Calls, rounds(12, 2)) {

@@ -53,7 +53,7 @@ type Injected struct {
 
 const (
 	injectReport = "\ninjected: "
-	injectHangs  = "injected: a call hangs"
+	injectHangs  = "a call hangs here"
 )
 
 // Inject runs wgctl in the host and lets one fault happen to it. The program

@@ -104,7 +104,7 @@ func (p *planner) down() {
 	userspace := p.last.Backend == netlinkx.BackendUserspace
 	switch l := p.have.Link; {
 	case l != nil && l.Ours:
-		p.add(linkDel{name: p.name, userspace: userspace})
+		p.add(linkDel{name: p.name, userspace: userspace || l.Hung})
 	case l == nil && userspace && p.have.Stale:
 		p.add(socketDel{name: p.name})
 	}
@@ -130,7 +130,8 @@ func (p *planner) firewall(next firewall.Ruleset) {
 }
 
 func (p *planner) dns(next dns.Settings) {
-	if !next.Equal(p.have.DNS) && !(next.Empty() && p.have.DNS.Empty()) {
+	differs := !next.Equal(p.have.DNS) && !(next.Empty() && p.have.DNS.Empty())
+	if differs || p.have.halfTold && (next.Empty() || next.Backend == dns.BackendResolvconf) {
 		prev := p.have.DNS
 		prev.Interface, prev.Stale = p.name, false
 		prev.Previous = next.Previous

@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/google/renameio/v2"
+	"github.com/wgctl/wgctl/dns"
 	"github.com/wgctl/wgctl/routes"
 	"golang.org/x/sys/unix"
 )
@@ -269,6 +270,15 @@ func tryLock(path string) (*os.File, error) {
 	_ = f.Truncate(0)
 	_, _ = fmt.Fprintln(f, os.Getpid())
 	return f, nil
+}
+
+// maySpeak reports whether the record is that of a run under way, or killed,
+// that tells resolvconf something.
+func (r *Record) maySpeak() bool {
+	if r == nil || r.Phase != PhaseChanging && r.Phase != PhaseDown {
+		return false
+	}
+	return r.Spec.DNS.Backend == dns.BackendResolvconf || r.Before != nil && r.Before.DNS.Backend == dns.BackendResolvconf
 }
 
 // rules returns those that the record claims.

@@ -44,7 +44,7 @@ func Begin(ctx context.Context, h *Host, name string, report Report, waiting fun
 		return nil, err
 	}
 	s := &Session{host: h, name: name, report: report, unlock: []func(){unlock}}
-	if err := s.observe(ctx); err != nil {
+	if s.Have, err = Observe(ctx, h, name, SharedSysctls...); err != nil {
 		s.End()
 		return nil, err
 	}
@@ -59,8 +59,11 @@ func (s *Session) End() {
 	s.unlock = nil
 }
 
+// observe looks again, in a run that is this session's.
 func (s *Session) observe(ctx context.Context) (err error) {
-	s.Have, err = Observe(ctx, s.host, s.name, SharedSysctls...)
+	if s.Have, err = Observe(ctx, s.host, s.name, SharedSysctls...); err == nil {
+		s.Have.halfTold = false
+	}
 	return err
 }
 

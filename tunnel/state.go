@@ -15,6 +15,7 @@ import (
 	"github.com/wgctl/wgctl/netlinkx"
 	"github.com/wgctl/wgctl/routes"
 	"github.com/wgctl/wgctl/tunnel/hook"
+	"golang.org/x/sys/unix"
 )
 
 // A State is what the host looks like as far as one tunnel is concerned, and
@@ -35,6 +36,11 @@ type State struct {
 	Record    *Record   // nil: none, or not readable
 	Others    []*Record // of the other tunnels of the namespace
 
+	// halfTold says that of a killed run a resolvconf may still be at work, or
+	// have been ended: what its files say may not be all. It has to be run
+	// again, which also waits for the other.
+	halfTold bool
+
 	cut *Record // the one on disk, of a reload that was cut short: see Resumed
 }
 
@@ -47,6 +53,7 @@ type Link struct {
 	Index   int
 	Kind    string
 	Backend netlinkx.Backend // "" if it is no WireGuard device
+	Hung    bool             // the process of its device doesn't answer
 	MTU     int
 	Up      bool
 }
@@ -121,6 +128,7 @@ func Observe(ctx context.Context, h *Host, name string, sysctls ...string) (*Sta
 	if s.Record, err = h.Records.Load(name); err != nil {
 		return nil, err
 	}
+	s.halfTold = s.Record.maySpeak()
 	if err := s.observeLink(ctx, h); err != nil {
 		return nil, err
 	}
@@ -170,6 +178,8 @@ func (s *State) observeLink(ctx context.Context, h *Host) error {
 	switch {
 	case err == nil:
 		s.Link.Backend = s.Device.Backend
+	case ctx.Err() == nil && (errors.Is(err, os.ErrDeadlineExceeded) || errors.Is(err, unix.EAGAIN)):
+		s.Link.Hung = true
 	case !errors.Is(err, os.ErrNotExist):
 		return fmt.Errorf("reading device %s: %w", s.Name, err)
 	}

@@ -142,6 +142,9 @@ func (s *State) condition() string {
 	case s.Link == nil:
 		return "broken: the link was deleted"
 	}
+	if s.Link.Hung {
+		return "broken: the process of its device does not answer"
+	}
 	return "broken: nothing serves its device"
 }
 

@@ -170,7 +170,9 @@ func (rs *Records) release(ctx context.Context, name, key string) (unlock func()
 	own, err := rs.Load(name)
 	if err == nil && own != nil && !own.Releasing {
 		own.Releasing = true
-		err = rs.Save(own)
+		if err = rs.Save(own); noRoom(err) {
+			err = nil // others count on the claim, and the last of them puts it back
+		}
 	}
 	others, othersErr := rs.others(name)
 	if err = errors.Join(err, othersErr); err != nil {
@@ -179,6 +181,9 @@ func (rs *Records) release(ctx context.Context, name, key string) (unlock func()
 	}
 	return unlock, held(others, key), nil
 }
+
+// noRoom reports whether a file could not be written because the disk is full.
+func noRoom(err error) bool { return errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EDQUOT) }
 
 // held reports whether one of the tunnels needs the parameter.
 func held(records []*Record, key string) bool {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -233,6 +234,9 @@ func crashPoints(t *testing.T, all, sample int) (at []int) {
 			at = append(at, n)
 		}
 		return at
+	}
+	if only, err := strconv.Atoi(os.Getenv("WGCTL_TEST_FAULTS")); err == nil {
+		return slices.Repeat([]int{only}, sample) // by each kind of fault, or next command
 	}
 	rnd := seeded(t)
 	for range sample {

@@ -333,7 +333,13 @@ func (in *injector) strike(n *notification, answer *response) {
 		_ = unix.Kill(in.pid, unix.SIGINT)
 	case FaultHang:
 	default:
-		answer.errno, answer.flags = -int32(errnos[in.kind]), 0
+		errno := errnos[in.kind]
+		if errno == unix.EINTR && (n.nr == unix.SYS_SENDMSG || n.nr == unix.SYS_RECVMSG) {
+			// Their sockets don't block, and so are never interrupted; the
+			// library takes this for EAGAIN, and would wait for ever.
+			errno = unix.ENOBUFS
+		}
+		answer.errno, answer.flags = -int32(errno), 0
 	}
 }
 

@@ -229,3 +229,23 @@ func TestInterruptedInAHook(t *testing.T) {
 		h.Unchanged(before)
 	}
 }
+
+// A hook that gives the link another name makes up fail, or a tunnel that is
+// broken: in either case its link does not stay behind.
+func TestHookRenamesLink(t *testing.T) {
+	h := newTunnelHost(t, "h")
+	before := h.Snapshot()
+	for _, backend := range backends() {
+		h.WriteFile(configOf("wg0"), fullTunnel(t, 0, "Backend = "+backend, "PreUp = ip link set %i name other"))
+		out := wgctlFails(h, 1, "up", "wg0")
+		if len(errorLines(out)) != 1 {
+			t.Errorf("%v", out)
+		}
+		h.Unchanged(before)
+		h.WriteFile(configOf("wg0"), fullTunnel(t, 0, "Backend = "+backend, "PostUp = ip link set %i down; ip link set %i name other"))
+		wgctlOK(h, "up", "wg0")
+		said(t, wgctlOK(h, "status").Stdout, "wg0 (broken: the link was renamed to other)")
+		wgctlOK(h, "down", "wg0")
+		h.Unchanged(before)
+	}
+}

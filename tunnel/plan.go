@@ -105,6 +105,8 @@ func (p *planner) down() {
 	switch l := p.have.Link; {
 	case l != nil && l.Ours:
 		p.add(linkDel{name: p.name, userspace: userspace || l.Hung})
+	case l == nil && p.have.Renamed != "":
+		p.add(linkDel{name: p.name, userspace: userspace})
 	case l == nil && userspace && p.have.Stale:
 		p.add(socketDel{name: p.name})
 	}

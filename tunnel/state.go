@@ -22,7 +22,8 @@ import (
 // what was last applied there.
 type State struct {
 	Name      string
-	Link      *Link // nil: there is no link of that name
+	Link      *Link  // nil: there is no link of that name
+	Renamed   string // the name that a hook gave the link, without which there is none
 	Device    netlinkx.Device
 	Stale     bool           // the socket of a dead embedded device is there
 	Addresses []netip.Prefix // those that people or programs added
@@ -164,6 +165,9 @@ func (s *State) observeShared(ctx context.Context, h *Host, sysctls ...string) (
 func (s *State) observeLink(ctx context.Context, h *Host) error {
 	link, err := h.Links.Link(ctx, s.Name)
 	if errors.Is(err, os.ErrNotExist) {
+		if s.Renamed, err = h.renamed(ctx, s.Name); err != nil {
+			return err
+		}
 		if s.Stale, err = h.Userspace.Stale(ctx, s.Name); err != nil {
 			return fmt.Errorf("reading the UAPI socket of %s: %w", s.Name, err)
 		}

@@ -17,6 +17,7 @@ var faultErrors = []string{"ENOBUFS", "EINTR", "ENOMEM", "EPERM", "EBUSY", "EEXI
 // line why not and the host is as it was, or 3 says what is left, and something
 // is; then a down alone leads back.
 func TestFaults(t *testing.T) {
+	onceForAll(t)
 	for _, verb := range []string{"up", "reload", "down"} {
 		t.Run(verb, func(t *testing.T) {
 			t.Parallel()
@@ -27,7 +28,7 @@ func TestFaults(t *testing.T) {
 			}
 			codes, n := map[int]int{}, 0
 			first := seeded(t).IntN(len(faultErrors))
-			for i, at := range crashPoints(t, plain.Calls, rounds(12, 2)) {
+			for i, at := range crashPoints(t, plain.Calls, 12) {
 				kind := faultErrors[(first+i)%len(faultErrors)]
 				failed := w.Inject(Fault{Kind: kind, At: at}, w.ready(verb)...)
 				if failed.Hit == "" {

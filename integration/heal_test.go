@@ -133,6 +133,9 @@ func TestAccidents(t *testing.T) {
 		h.WriteFile(configOf("wg0"), fullTunnel(t, 0, "Backend = "+backend))
 		before := h.Snapshot()
 		for i, a := range accidents {
+			if slowness() > 1 && (a.do == reboot || a.name == "record of nonsense") {
+				continue // to the kernel no news
+			}
 			if a.only == Userspace && backend != Userspace && Backend() != Userspace {
 				continue
 			}

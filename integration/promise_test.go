@@ -12,6 +12,7 @@ import (
 // Others who flush the ruleset, and the rules and routes that aren't theirs, as
 // a restart of systemd-networkd does, make drift, which a reload puts right.
 func TestFlushedByOthers(t *testing.T) {
+	onceForAll(t)
 	Need(t, "nft")
 	h := newTunnelHost(t, "h")
 	h.WriteFile(configOf("wg0"), fullTunnel(t, 0))

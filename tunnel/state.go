@@ -179,6 +179,11 @@ func (s *State) observeLink(ctx context.Context, h *Host) error {
 	recorded := s.Record != nil && s.Record.Link == link.Index
 	s.Link = &Link{Ours: link.Alias == netlinkx.Alias || recorded, Index: link.Index, Kind: link.Kind, MTU: link.MTU, Up: link.Up}
 	s.Device, err = h.Devices.Device(ctx, s.Name)
+	if s.Link.Ours && s.Record != nil && errors.Is(err, os.ErrNotExist) {
+		// A link of ours that nobody serves is about to go with its process,
+		// or the answer was wrong: nothing is torn down on one word.
+		s.Device, err = h.Devices.Device(ctx, s.Name)
+	}
 	switch {
 	case err == nil:
 		s.Link.Backend = s.Device.Backend

@@ -92,9 +92,9 @@ func Choose(f Facts) (name, trace string, err error) {
 }
 
 // passing reports whether an error says that memory, descriptors or buffers
-// ran out, and nothing else.
+// ran out, or that something was busy, and nothing of what the kernel can.
 func passing(err error) bool {
-	return slices.ContainsFunc([]error{unix.ENOBUFS, unix.ENOMEM, unix.EMFILE, unix.ENFILE, unix.EAGAIN, unix.EINTR},
+	return slices.ContainsFunc([]error{unix.ENOBUFS, unix.ENOMEM, unix.EMFILE, unix.ENFILE, unix.EAGAIN, unix.EINTR, unix.EBUSY, unix.EEXIST, unix.EIO},
 		func(e error) bool { return errors.Is(err, e) })
 }
 

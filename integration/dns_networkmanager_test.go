@@ -257,7 +257,7 @@ func TestDNSNetworkManagerKilled(t *testing.T) {
 				wgctlOK(h, "up", "wg0")
 			}
 			h.WriteFile(configOf("wg0"), c.file)
-			i := h.InjectWhere("NetworkManager", Fault{FaultKill, at}, c.verb, "wg0")
+			i := h.Inject(Fault{Kind: FaultKill, At: at, Names: "NetworkManager"}, c.verb, "wg0")
 			if at == 0 {
 				if calls = i.Calls; i.Code != 0 || calls < 5 {
 					t.Fatalf("without a fault: %d calls: %v", calls, i)

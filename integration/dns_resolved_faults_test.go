@@ -42,7 +42,7 @@ func TestResolvedKilled(t *testing.T) {
 			if verb == "reload" {
 				h.WriteFile(configOf("wg0"), changed)
 			}
-			i := h.InjectWhere(tellsResolved, Fault{Kind: FaultKill, At: at}, verb, "wg0")
+			i := h.Inject(Fault{Kind: FaultKill, At: at, Names: tellsResolved}, verb, "wg0")
 			if i.Hit != "" {
 				kills++
 				if i.Code != 128+int(syscall.SIGKILL) {

@@ -50,7 +50,7 @@ func newRig(t testing.TB, lines ...string) *rig {
 // link-local address that the kernel makes up for a TUN, and the process that
 // injects. A file of a lock that nobody holds is no lock: whoever is killed
 // leaves it, and the next to lock removes it.
-var accidental = regexp.MustCompile(`(?m)^.*( fe80::[0-9a-f]|\.test (error|kill|term|int) |/wgctl/\.host\.lock$).*\n`)
+var accidental = regexp.MustCompile(`(?m)^.*( fe80::[0-9a-f]|\.test (error|kill|term|int|hang|E[A-Z]+) |/wgctl/\.host\.lock$).*\n`)
 
 func (r *rig) shape() string {
 	r.t.Helper()

@@ -107,11 +107,25 @@ var accidents = []struct {
 	{"link deleted", "ip link delete wg0", "link was deleted", "", false},
 	{"record lost", "rm /run/wgctl/wg0.json", "record is lost", "", true},
 	{"record cut short", "truncate -s 100 /run/wgctl/wg0.json", "record is lost", "", true},
+	{"record of nonsense", "head -c 3000 /dev/urandom >/run/wgctl/wg0.json", "record is lost", "", true},
 	{"link and record lost", "ip link delete wg0; rm /run/wgctl/wg0.json", "", "", true},
+	{"reboot", reboot, "", "", false},
 }
 
+// reboot leaves nothing but what is on disk.
+const reboot = `pkill -KILL -f '[d]evice-serve wg0' || :
+	ip link delete wg0 2>/dev/null || :
+	while ip link show wg0 2>/dev/null; do :; done
+	nft flush ruleset
+	for f in -4 -6; do
+		while ip $f rule delete protocol 87 2>/dev/null; do :; done
+		ip $f route flush table 51820 2>/dev/null || :
+	done
+	sysctl -qw net.ipv4.conf.all.src_valid_mark=0
+	rm -rf /run/wgctl /run/wireguard; mkdir -m 700 /run/wgctl /run/wireguard`
+
 // After an accident status says what happened, down leaves the host as it was
-// before up, and so does an up in between, which brings a whole tunnel.
+// before up, and so it does after an up or a reload, which bring a whole tunnel.
 // Only what the record alone can know stays when that is lost.
 func TestAccidents(t *testing.T) {
 	for _, backend := range backends() {
@@ -119,12 +133,16 @@ func TestAccidents(t *testing.T) {
 		h.WriteFile(configOf("wg0"), fullTunnel(t, 0, "Backend = "+backend))
 		before := h.Snapshot()
 		for i, a := range accidents {
+			if slowness() > 1 && (a.do == reboot || a.name == "record of nonsense") {
+				continue // to the kernel no news
+			}
 			if a.only == Userspace && backend != Userspace && Backend() != Userspace {
 				continue
 			}
 			// In turns where it is slow.
-			for _, heal := range []bool{i%2 == 0, i%2 == 1}[:rounds(2, 1)] {
-				t.Logf("Backend = %s: %s, up in between: %v", backend, a.name, heal)
+			for n := range rounds(3, 1) {
+				heal := []string{"", "up", "reload"}[(i+n)%3]
+				t.Logf("Backend = %s: %s, healed by %q", backend, a.name, heal)
 				wgctlOK(h, "up", "wg0")
 				h.Sh(a.do)
 				WaitFor(t, 5*time.Second, "the link to go", func() bool {
@@ -134,11 +152,20 @@ func TestAccidents(t *testing.T) {
 					said(t, wgctlOK(h, "status").Stdout, "wg0", a.state)
 					said(t, statuses(h)["wg0"].State, a.state)
 				}
-				if heal {
-					wgctlOK(h, "up", "wg0")
+				gone := a.do == reboot
+				switch {
+				case heal == "reload" && gone:
+					said(t, wgctlFails(h, 1, "reload", "wg0").Stderr, "wgctl: wg0 is not up\n")
+				case heal != "":
+					wgctlOK(h, heal, "wg0")
 					whole(h, "wg0")
+					gone = false
 				}
-				wgctlOK(h, "down", "wg0")
+				if gone {
+					said(t, wgctlFails(h, 1, "down", "wg0").Stderr, "wgctl: wg0 is not up\n")
+				} else {
+					wgctlOK(h, "down", "wg0")
+				}
 				if a.forgets {
 					h.Must("sysctl", "-qw", "net.ipv4.conf.all.src_valid_mark=0")
 				}
@@ -202,6 +229,26 @@ func TestInterruptedInAHook(t *testing.T) {
 		} else {
 			said(t, out.Stderr, "PostUp hook")
 		}
+		h.Unchanged(before)
+	}
+}
+
+// A hook that gives the link another name makes up fail, or a tunnel that is
+// broken: in either case its link does not stay behind.
+func TestHookRenamesLink(t *testing.T) {
+	h := newTunnelHost(t, "h")
+	before := h.Snapshot()
+	for _, backend := range backends() {
+		h.WriteFile(configOf("wg0"), fullTunnel(t, 0, "Backend = "+backend, "PreUp = ip link set %i name other"))
+		out := wgctlFails(h, 1, "up", "wg0")
+		if len(errorLines(out)) != 1 {
+			t.Errorf("%v", out)
+		}
+		h.Unchanged(before)
+		h.WriteFile(configOf("wg0"), fullTunnel(t, 0, "Backend = "+backend, "PostUp = ip link set %i down; ip link set %i name other"))
+		wgctlOK(h, "up", "wg0")
+		said(t, wgctlOK(h, "status").Stdout, "wg0 (broken: the link was renamed to other)")
+		wgctlOK(h, "down", "wg0")
 		h.Unchanged(before)
 	}
 }

@@ -9,6 +9,7 @@ import (
 	"net"
 	"os"
 	"os/exec"
+	"os/signal"
 	"runtime"
 	"slices"
 	"strconv"
@@ -26,8 +27,15 @@ import (
 // over the programs that it runs. (strace's inject counts for every thread
 // apart, and so puts several faults into one run.)
 type Fault struct {
-	Kind string // FaultError, FaultKill, FaultTerm or FaultInt
+	Kind string // FaultError and so on, or the name of an error: "EINTR"
 	At   int    // from 1; 0 is never
+	// Changes lets only calls count that may change something. Before those in
+	// between the host is the same, and so is what a killed run leaves.
+	Changes bool
+	// Names lets only calls count that name something, one of some words
+	// between bars: a part of a path, of the words that Injected has for a
+	// call, or of what is written.
+	Names string
 }
 
 // The kinds of faults. The signals come before the call is made; after
@@ -37,6 +45,7 @@ const (
 	FaultKill  = "kill"
 	FaultTerm  = "term"
 	FaultInt   = "int"
+	FaultHang  = "hang" // the call never returns
 )
 
 // Injected is what came of a run with a fault.
@@ -46,22 +55,37 @@ type Injected struct {
 	Hit   string // the call that met the fault; "" if the run had fewer
 }
 
-const injectReport = "\ninjected: "
+const (
+	injectReport = "\ninjected: "
+	injectHangs  = "a call hangs here"
+)
 
 // Inject runs wgctl in the host and lets one fault happen to it. The program
 // that injects stays behind until what wgctl started has ended.
 func (h *Host) Inject(f Fault, args ...string) Injected {
 	h.t.Helper()
-	return h.InjectWhere("", f, args...)
+	return h.StartInjected(f, args...).Injected()
 }
 
-// InjectWhere is Inject for those calls alone that name something, one of some
-// words between bars: a part of a path, of the words that Injected has for a
-// call, or of what is written.
-func (h *Host) InjectWhere(words string, f Fault, args ...string) Injected {
+// StartInjected is Inject, but does not wait.
+func (h *Host) StartInjected(f Fault, args ...string) *InjectedProcess {
 	h.t.Helper()
 	args = append([]string{Bin(h.t)}, args...)
-	p := h.startRole("inject", append([]string{f.Kind, strconv.Itoa(f.At), words}, args...)...)
+	words := append([]string{f.Kind, strconv.Itoa(f.At), strconv.FormatBool(f.Changes), f.Names}, args...)
+	return &InjectedProcess{h.startRole("inject", words...), args}
+}
+
+// An InjectedProcess is wgctl under injection, beside the test. Signals go to
+// what injects, which hands on SIGINT and SIGTERM.
+type InjectedProcess struct {
+	*Process
+	words []string
+}
+
+// Injected waits for wgctl to end.
+func (p *InjectedProcess) Injected() Injected {
+	h := p.h
+	h.t.Helper()
 	p.Expect(runLimit, injectReport)
 	out := p.Output()
 	var r injection
@@ -69,7 +93,7 @@ func (h *Host) InjectWhere(words string, f Fault, args ...string) Injected {
 	if err := json.NewDecoder(strings.NewReader(report)).Decode(&r); err != nil {
 		h.t.Fatalf("%s: reading what was injected: %v: %v", h.Name, err, out)
 	}
-	out.Args, out.Stderr, out.Code = args, before, r.Code
+	out.Args, out.Stderr, out.Code = p.words, before, r.Code
 	return Injected{Output: out, Calls: r.Calls, Hit: r.Hit}
 }
 
@@ -79,55 +103,24 @@ type injection struct {
 	Hit         string
 }
 
-// faults are the calls that matter, with what the fault makes them answer: by
-// these, wgctl learns of the host and changes it. What the Go runtime itself
-// can't live without (memory, threads, its own polling) isn't among them.
-var faults = map[int]struct {
-	name  string
-	errno unix.Errno
-}{
-	unix.SYS_SENDTO:     {"sendto", unix.ENOBUFS},
-	unix.SYS_SENDMSG:    {"sendmsg", unix.ENOBUFS},
-	unix.SYS_RECVFROM:   {"recvfrom", unix.ENOBUFS},
-	unix.SYS_RECVMSG:    {"recvmsg", unix.ENOBUFS},
-	unix.SYS_SOCKET:     {"socket", unix.EMFILE},
-	unix.SYS_CONNECT:    {"connect", unix.ECONNREFUSED},
-	unix.SYS_BIND:       {"bind", unix.ENOMEM},
-	unix.SYS_LISTEN:     {"listen", unix.EADDRINUSE},
-	unix.SYS_WRITE:      {"write", unix.ENOSPC},
-	unix.SYS_FSYNC:      {"fsync", unix.EIO},
-	unix.SYS_OPENAT:     {"openat", unix.EMFILE},
-	unix.SYS_MKDIRAT:    {"mkdirat", unix.ENOSPC},
-	unix.SYS_LINKAT:     {"linkat", unix.ENOSPC},
-	unix.SYS_UNLINKAT:   {"unlinkat", unix.EIO},
-	unix.SYS_RENAMEAT:   {"renameat", unix.ENOSPC},
-	unix.SYS_FCHMOD:     {"fchmod", unix.EIO},
-	unix.SYS_FCHMODAT:   {"fchmodat", unix.EIO},
-	unix.SYS_FLOCK:      {"flock", unix.ENOLCK},
-	unix.SYS_IOCTL:      {"ioctl", unix.EIO},
-	unix.SYS_EXECVE:     {"execve", unix.ENOMEM},
-	unix.SYS_PIPE2:      {"pipe2", unix.EMFILE},
-	unix.SYS_SETSOCKOPT: {"setsockopt", unix.ENOBUFS},
-}
-
 func init() {
 	roles["inject"] = inject
 	roles["injected"] = injected
 }
 
-// inject runs the program in args[3:] under a filter of seccomp(2) that asks
+// inject runs the program in args[4:] under a filter of seccomp(2) that asks
 // this process about every call of faults.
 func inject(args []string) error {
 	at, err := strconv.Atoi(args[1])
 	if err != nil {
 		return err
 	}
-	in := &injector{kind: args[0], at: at, words: strings.Split(args[2], "|"), exe: args[3]}
+	in := &injector{kind: args[0], at: at, changes: args[2] == "true", words: strings.Split(args[3], "|"), exe: args[4]}
 	ours, theirs, err := socketPair()
 	if err != nil {
 		return err
 	}
-	cmd := roleCommand("injected", args[3:]...)
+	cmd := roleCommand("injected", args[4:]...)
 	cmd.Env = append(cmd.Env, "GODEBUG=asyncpreemptoff=1") // its signals restart calls, which would count twice
 	cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
 	cmd.ExtraFiles = []*os.File{theirs}
@@ -136,6 +129,7 @@ func inject(args []string) error {
 	}
 	theirs.Close()
 	in.pid = cmd.Process.Pid
+	handOn(cmd.Process)
 	if err := in.listen(ours); err != nil {
 		return errors.Join(err, cmd.Wait())
 	}
@@ -151,6 +145,17 @@ func inject(args []string) error {
 	in.report(cmd.ProcessState)
 	<-done // a device that was started is still under the filter
 	return nil
+}
+
+// handOn passes signals on to the program.
+func handOn(to *os.Process) {
+	signals := make(chan os.Signal, 1)
+	signal.Notify(signals, unix.SIGINT, unix.SIGTERM)
+	go func() {
+		for s := range signals {
+			_ = to.Signal(s)
+		}
+	}()
 }
 
 func socketPair() (ours *net.UnixConn, theirs *os.File, err error) {
@@ -223,6 +228,7 @@ func filter() (listener int, err error) {
 type injector struct {
 	kind     string
 	at       int
+	changes  bool
 	words    []string
 	exe      string
 	pid      int // of the program
@@ -231,25 +237,6 @@ type injector struct {
 	ended chan struct{}
 	count chan injection
 }
-
-// notification and response are struct seccomp_notif and seccomp_notif_resp of
-// linux/seccomp.h.
-type (
-	notification struct {
-		id         uint64
-		pid, flags uint32
-		nr         int32
-		arch       uint32
-		ip         uint64
-		args       [6]uint64
-	}
-	response struct {
-		id    uint64
-		val   int64
-		errno int32
-		flags uint32
-	}
-)
 
 func (in *injector) listen(conn *net.UnixConn) error {
 	oob := make([]byte, unix.CmsgSpace(4))
@@ -320,6 +307,10 @@ func (in *injector) serve() {
 			if r.Calls == in.at {
 				r.Hit = n.describe()
 				in.strike(&n, &answer)
+				if in.kind == FaultHang {
+					fmt.Fprintln(os.Stderr, injectHangs)
+					continue
+				}
 			}
 		}
 		_ = in.ioctl(unix.SECCOMP_IOCTL_NOTIF_SEND, unsafe.Pointer(&answer))
@@ -345,6 +336,15 @@ func (in *injector) strike(n *notification, answer *response) {
 		_ = unix.Kill(in.pid, unix.SIGTERM)
 	case FaultInt:
 		_ = unix.Kill(in.pid, unix.SIGINT)
+	case FaultHang:
+	default:
+		errno := errnos[in.kind]
+		if errno == unix.EINTR && (n.nr == unix.SYS_SENDMSG || n.nr == unix.SYS_RECVMSG) {
+			// Their sockets don't block, and so are never interrupted; the
+			// library takes this for EAGAIN, and would wait for ever.
+			errno = unix.ENOBUFS
+		}
+		answer.errno, answer.flags = -int32(errno), 0
 	}
 }
 
@@ -355,7 +355,7 @@ func (in *injector) counts(n *notification) bool {
 		return false
 	}
 	// A device whose process gets a signal of its own is another story.
-	if in.kind != FaultError && !in.isThread(n.pid) {
+	if in.kills() && !in.isThread(n.pid) || in.changes && !n.changes() {
 		return false
 	}
 	if !slices.ContainsFunc(in.words, n.names) {
@@ -372,71 +372,13 @@ func (in *injector) counts(n *notification) bool {
 	return true
 }
 
+// kills reports whether the fault concerns the program alone.
+func (in *injector) kills() bool {
+	return slices.Contains([]string{FaultKill, FaultTerm, FaultInt, FaultHang}, in.kind)
+}
+
 // isThread reports whether the number is that of a thread of the program.
 func (in *injector) isThread(tid uint32) bool {
 	_, err := os.Stat(fmt.Sprintf("/proc/%d/task/%d", in.pid, tid))
 	return err == nil
-}
-
-// file is what the descriptor in the call's first argument leads to.
-func (n *notification) file() string {
-	target, _ := os.Readlink(fmt.Sprintf("/proc/%d/fd/%d", n.pid, n.args[0]))
-	return target
-}
-
-// text reads a string of the caller's memory.
-func (n *notification) text(at uint64) string {
-	text, _, _ := strings.Cut(n.memory(at, 256), "\x00")
-	return text
-}
-
-// names reports whether a call names, or writes, a word.
-func (n *notification) names(word string) bool {
-	if word == "" || strings.Contains(n.describe(), word) {
-		return true
-	}
-	return int(n.nr) == unix.SYS_WRITE && n.args[0] > 2 && strings.Contains(n.memory(n.args[1], min(n.args[2], 4096)), word)
-}
-
-// memory reads the caller's memory.
-func (n *notification) memory(at, size uint64) string {
-	mem, err := os.Open(fmt.Sprintf("/proc/%d/mem", n.pid))
-	if err != nil {
-		return ""
-	}
-	defer mem.Close()
-	b := make([]byte, size)
-	got, _ := mem.ReadAt(b, int64(at))
-	return string(b[:got])
-}
-
-// describe names the call for messages.
-func (n *notification) describe() string {
-	name := faults[int(n.nr)].name
-	switch int(n.nr) {
-	case unix.SYS_OPENAT, unix.SYS_MKDIRAT, unix.SYS_UNLINKAT, unix.SYS_RENAMEAT, unix.SYS_LINKAT, unix.SYS_FCHMODAT:
-		return fmt.Sprintf("%s(%s)", name, n.text(n.args[1]))
-	case unix.SYS_EXECVE:
-		return fmt.Sprintf("%s(%s)", name, n.text(n.args[0]))
-	case unix.SYS_SENDTO, unix.SYS_WRITE:
-		return fmt.Sprintf("%s(%s, %s)", name, n.file(), n.message())
-	case unix.SYS_SOCKET, unix.SYS_PIPE2:
-		return name
-	}
-	return fmt.Sprintf("%s(%s)", name, n.file())
-}
-
-// message is the type of a message to the kernel: the second word of struct
-// nlmsghdr, if it is one.
-func (n *notification) message() string {
-	mem, err := os.Open(fmt.Sprintf("/proc/%d/mem", n.pid))
-	if err != nil {
-		return ""
-	}
-	defer mem.Close()
-	var header [8]byte
-	if _, err := mem.ReadAt(header[:], int64(n.args[1])); err != nil {
-		return ""
-	}
-	return fmt.Sprintf("type %d", uint16(header[4])|uint16(header[5])<<8)
 }

@@ -182,7 +182,7 @@ func bringOn(t testing.TB, host *Host, name, file string, backend config.Backend
 		t.Fatal(err)
 	}
 	defer s.End()
-	if !s.Have.Up() {
+	if !s.Have.Up() && !s.Resume() {
 		if err := s.Clear(ctx); err != nil {
 			return err
 		}

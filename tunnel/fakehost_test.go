@@ -31,6 +31,7 @@ type fakeHost struct {
 
 	calls  int // changes outside the kernel
 	failAt int
+	killAt int  // the process dies before it makes that one
 	noDNS  bool // whatever the resolver is told fails
 	lost   bool // the resolver does what it is told, once, and says that it failed
 }
@@ -72,6 +73,9 @@ func (h *fakeHost) host() *Host {
 // change counts a change, and fails if it is the one that is to fail.
 func (h *fakeHost) change() error {
 	h.calls++
+	if h.calls == h.killAt {
+		panic(errKilled)
+	}
 	if h.calls == h.failAt {
 		h.failAt = 0
 		return errInjected

@@ -29,6 +29,32 @@ func (h *Host) own(ctx context.Context, name string) error {
 	return h.Records.Save(r)
 }
 
+// renamed returns the name that the tunnel's link has now where a hook gave it
+// another, "" if there is no such link: it has our alias and the index of the
+// record.
+func (h *Host) renamed(ctx context.Context, name string) (string, error) {
+	r, err := h.Records.Load(name)
+	if err != nil || r == nil || r.Link == 0 {
+		return "", err
+	}
+	links, err := h.Links.OwnLinks(ctx)
+	if err != nil {
+		return "", fmt.Errorf("reading links: %w", err)
+	}
+	for _, l := range links {
+		if l.Index != r.Link || l.Name == name {
+			continue
+		}
+		// A tunnel of that name would be somebody's own.
+		other, err := h.Records.Load(l.Name)
+		if err != nil || other != nil {
+			return "", err
+		}
+		return l.Name, nil
+	}
+	return "", nil
+}
+
 // reclaim gives the tunnel's link our alias again, without which it is not
 // removed.
 func (h *Host) reclaim(ctx context.Context, name string) error {

@@ -109,6 +109,8 @@ func (p *planner) down() {
 	userspace := p.last.Backend == netlinkx.BackendUserspace
 	switch l := p.have.Link; {
 	case l != nil && l.Ours:
+		p.add(linkDel{name: p.name, userspace: userspace || l.Hung})
+	case l == nil && p.have.Renamed != "":
 		p.add(linkDel{name: p.name, userspace: userspace})
 	case l == nil && userspace && p.have.Stale:
 		p.add(socketDel{name: p.name})
@@ -135,7 +137,8 @@ func (p *planner) firewall(next firewall.Ruleset) {
 }
 
 func (p *planner) dns(next dns.Settings) {
-	if !next.Equal(p.have.DNS) && !(next.Empty() && p.have.DNS.Empty()) {
+	differs := !next.Equal(p.have.DNS) && !(next.Empty() && p.have.DNS.Empty())
+	if differs || p.have.halfTold && (next.Empty() || next.Backend == dns.BackendResolvconf) {
 		prev := p.have.DNS
 		prev.Interface, prev.Stale = p.name, false
 		prev.Previous = next.Previous
@@ -365,16 +368,27 @@ func (p *planner) withoutIPv4() {
 func (p *planner) promotion(on bool) {
 	key := promoteSecondaries(p.name)
 	now, ok := p.have.sysctl(key)
-	if !ok || now == "1" || !slices.ContainsFunc(p.last.Addresses, func(a netip.Prefix) bool {
+	left := now == "1" && p.have.cut != nil && p.have.cut.Promotes
+	switch {
+	case !ok, on && left:
+	case left:
+		p.add(sysctlSet{key: key, value: "0", previous: now})
+	case now == "1" || !slices.ContainsFunc(p.last.Addresses, func(a netip.Prefix) bool {
 		return a.Addr().Is4() && p.goes(a) && p.sharesNetwork(a)
-	}) {
-		return
-	}
-	if on {
+	}):
+	case on:
 		p.add(sysctlSet{key: key, value: "1", previous: now})
-	} else {
+	default:
 		p.add(sysctlSet{key: key, value: now, previous: "1"})
 	}
+}
+
+// promotes reports whether steps bracket changes of addresses.
+func promotes(steps []Step, name string) bool {
+	return slices.ContainsFunc(steps, func(s Step) bool {
+		set, ok := s.(sysctlSet)
+		return ok && set.key == promoteSecondaries(name)
+	})
 }
 
 // promoteSecondaries is the parameter of a link that lets another address

@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/google/renameio/v2"
+	"github.com/wgctl/wgctl/dns"
 	"github.com/wgctl/wgctl/routes"
 	"golang.org/x/sys/unix"
 )
@@ -46,6 +47,7 @@ type Record struct {
 	Spec      *Spec  `json:"spec"`                // last applied, or being applied
 	Before    *Spec  `json:"before,omitempty"`    // while changing: what was applied before
 	Releasing bool   `json:"releasing,omitempty"` // going down: claims nothing shared any more
+	Promotes  bool   `json:"promotes,omitempty"`  // changing: promote_secondaries of the link is set, and then back
 	Link      int    `json:"link,omitempty"`      // index of the link that up made, 0 before
 }
 
@@ -178,7 +180,9 @@ func (rs *Records) release(ctx context.Context, name, key string) (unlock func()
 	own, err := rs.Load(name)
 	if err == nil && own != nil && !own.Releasing {
 		own.Releasing = true
-		err = rs.Save(own)
+		if err = rs.Save(own); noRoom(err) {
+			err = nil // others count on the claim, and the last of them puts it back
+		}
 	}
 	others, othersErr := rs.others(name)
 	if err = errors.Join(err, othersErr); err != nil {
@@ -187,6 +191,9 @@ func (rs *Records) release(ctx context.Context, name, key string) (unlock func()
 	}
 	return unlock, held(others, key), nil
 }
+
+// noRoom reports whether a file could not be written because the disk is full.
+func noRoom(err error) bool { return errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EDQUOT) }
 
 // held reports whether one of the tunnels needs the parameter.
 func held(records []*Record, key string) bool {
@@ -278,6 +285,15 @@ func tryLock(path string) (*os.File, error) {
 	_ = f.Truncate(0)
 	_, _ = fmt.Fprintln(f, os.Getpid())
 	return f, nil
+}
+
+// maySpeak reports whether the record is that of a run under way, or killed,
+// that tells resolvconf something.
+func (r *Record) maySpeak() bool {
+	if r == nil || r.Phase != PhaseChanging && r.Phase != PhaseDown {
+		return false
+	}
+	return r.Spec.DNS.Backend == dns.BackendResolvconf || r.Before != nil && r.Before.DNS.Backend == dns.BackendResolvconf
 }
 
 // rules returns those that the record claims.

@@ -36,7 +36,9 @@ func (r *resolver) firewall(ctx context.Context) error {
 		s.Firewall.Clamp = firewall.Clamp{On: true, Size: uint16(c.Size)}
 	}
 	needed := !s.Firewall.Empty()
-	r.antiSpoof(ctx)
+	if err := r.antiSpoof(ctx); err != nil {
+		return err
+	}
 	trace, err := r.h.Firewall.Choose(ctx, s.Firewall)
 	r.trace(trace)
 	switch {
@@ -77,27 +79,35 @@ func (r *resolver) forwards() bool {
 // antiSpoof protects the tunnel's addresses from other links. Without a default
 // route that is more than wg-quick does, and leaves out an address that another
 // link has too.
-func (r *resolver) antiSpoof(ctx context.Context) {
+func (r *resolver) antiSpoof(ctx context.Context) error {
 	s := r.spec
 	if !s.takesDefault() && r.options.Quick {
-		return
+		return nil
 	}
 	for _, p := range s.Addresses {
-		if s.takesDefault() || !r.elsewhere(ctx, p) {
+		elsewhere := false
+		if !s.takesDefault() {
+			var err error
+			if elsewhere, err = r.elsewhere(ctx, p); err != nil {
+				return err
+			}
+		}
+		if !elsewhere {
 			s.Firewall.AntiSpoof = append(s.Firewall.AntiSpoof, p.Addr())
 		}
 	}
+	return nil
 }
 
 // elsewhere reports whether another link has the address. Once the tunnel has
 // it too the host can't tell, and what was decided then counts.
-func (r *resolver) elsewhere(ctx context.Context, p netip.Prefix) bool {
+func (r *resolver) elsewhere(ctx context.Context, p netip.Prefix) (bool, error) {
 	ours := slices.ContainsFunc(r.have.Addresses, func(h netip.Prefix) bool { return h.Addr() == p.Addr() })
 	if ours && r.last != nil {
-		return !slices.Contains(r.last.Firewall.AntiSpoof, p.Addr())
+		return !slices.ContainsFunc(r.have.applied(), func(s *Spec) bool { return slices.Contains(s.Firewall.AntiSpoof, p.Addr()) }), nil
 	}
-	path, err := r.h.Routes.PathTo(ctx, p.Addr(), 0)
-	return err == nil && path.Link == "lo"
+	path, ok, err := r.pathTo(ctx, p.Addr(), 0)
+	return ok && path.Link == "lo", err
 }
 
 // masquerade finds the links, and for iptables where packets come from.
@@ -136,8 +146,11 @@ func (r *resolver) masqueradeAuto(ctx context.Context) error {
 		if !r.uses(to.family) {
 			continue
 		}
-		path, err := r.h.Routes.PathTo(ctx, to.any, 0)
-		if err != nil || path.Link == r.spec.Name {
+		path, ok, err := r.pathTo(ctx, to.any, 0)
+		if err != nil {
+			return err
+		}
+		if !ok || path.Link == r.spec.Name {
 			words = append(words, fmt.Sprintf("v%d=-", to.family))
 			continue
 		}

@@ -19,6 +19,7 @@ import (
 	"github.com/wgctl/wgctl/config"
 	"github.com/wgctl/wgctl/netlinkx"
 	"github.com/wgctl/wgctl/routes"
+	"golang.org/x/sys/unix"
 )
 
 func (r *resolver) routes(ctx context.Context) error {
@@ -113,15 +114,21 @@ func (r *resolver) mtu(ctx context.Context) error {
 			continue
 		}
 		asked[a] = true
-		path, err := r.h.Routes.PathTo(ctx, a, mark)
+		path, ok, err := r.pathTo(ctx, a, mark)
 		if err != nil {
-			continue // no way to it now: it says nothing of the MTU
+			return err
 		}
-		paths = append(paths, path.MTU)
+		if ok { // else it says nothing of the MTU
+			paths = append(paths, path.MTU)
+		}
 	}
 	internet := 0
 	if len(paths) == 0 {
-		if path, err := r.h.Routes.PathTo(ctx, netip.Addr{}, mark); err == nil {
+		path, ok, err := r.pathTo(ctx, netip.Addr{}, mark)
+		if err != nil {
+			return err
+		}
+		if ok {
 			internet = path.MTU
 		}
 	}
@@ -136,6 +143,25 @@ func (r *resolver) mtu(ctx context.Context) error {
 func (s *Spec) hasIPv6() bool {
 	return slices.ContainsFunc(s.Addresses, func(a netip.Prefix) bool { return a.Addr().Is6() }) ||
 		slices.ContainsFunc(s.Routes, func(r routes.Route) bool { return r.Dst.Addr().Is6() && r.Kind == routes.Unicast })
+}
+
+// pathTo asks for the way to an address. ok is false where the kernel says that
+// there is none; that it couldn't tell, as when memory runs out, is an error.
+func (r *resolver) pathTo(ctx context.Context, a netip.Addr, mark uint32) (path netlinkx.RoutePath, ok bool, err error) {
+	path, err = r.h.Routes.PathTo(ctx, a, mark)
+	if err == nil {
+		return path, true, nil
+	}
+	for _, none := range []error{
+		unix.ENETUNREACH, unix.EHOSTUNREACH, unix.EACCES, unix.EINVAL, // fib_props in net/ipv4/fib_semantics.c
+		unix.EAFNOSUPPORT, unix.EOPNOTSUPP, unix.EPROTONOSUPPORT, // no IPv6
+		os.ErrNotExist, unix.ENODEV, unix.ENXIO, unix.ESRCH, unix.EADDRNOTAVAIL,
+	} {
+		if errors.Is(err, none) {
+			return path, false, nil
+		}
+	}
+	return path, false, fmt.Errorf("asking for the way to %s: %w", a, err)
 }
 
 func sameEndpoints(a, b *Spec) bool {

@@ -64,7 +64,11 @@ func (r *resolver) forwarding(ctx context.Context) error {
 	if !r.uses(routes.V6) {
 		return nil
 	}
-	if path, err := r.h.Routes.PathTo(ctx, netip.IPv6Unspecified(), 0); err == nil && path.Link != r.spec.Name {
+	path, ok, err := r.pathTo(ctx, netip.IPv6Unspecified(), 0)
+	if err != nil {
+		return err
+	}
+	if ok && path.Link != r.spec.Name {
 		if err := r.needSysctl(ctx, "net/ipv6/conf/"+path.Link+"/accept_ra", "2", "0"); err != nil {
 			return err
 		}

@@ -24,6 +24,7 @@ type Session struct {
 	unlock []func()
 	drift  map[string]bool // steps that were to be taken before this run, as text
 	passed []*StepError    // steps that failed, and may: what they were to change is as it was
+	cut    *Record         // of a reload that was cut short and goes on: see Resume
 
 	// KeepKillSwitch makes Down leave the kill switch standing, if the tunnel
 	// has one: it is to come back.
@@ -45,7 +46,7 @@ func Begin(ctx context.Context, h *Host, name string, report Report, waiting fun
 		return nil, err
 	}
 	s := &Session{host: h, name: name, report: report, unlock: []func(){unlock}}
-	if err := s.observe(ctx); err != nil {
+	if s.Have, err = Observe(ctx, h, name, SharedSysctls...); err != nil {
 		s.End()
 		return nil, err
 	}
@@ -60,8 +61,11 @@ func (s *Session) End() {
 	s.unlock = nil
 }
 
+// observe looks again, in a run that is this session's.
 func (s *Session) observe(ctx context.Context) (err error) {
-	s.Have, err = Observe(ctx, s.host, s.name, SharedSysctls...)
+	if s.Have, err = Observe(ctx, s.host, s.name, SharedSysctls...); err == nil {
+		s.Have.halfTold = false
+	}
 	return err
 }
 
@@ -115,10 +119,10 @@ func (s *Session) unlockHost() {
 // seen to be as wanted, or after everything was undone.
 func (s *Session) Apply(ctx context.Context, r Record, steps []Step) error {
 	before := s.Have.Record
-	if len(steps) == 0 && before != nil && before.Phase == PhaseUp {
+	if len(steps) == 0 && before != nil && before.Phase == PhaseUp && s.cut == nil {
 		return s.note(before, r)
 	}
-	r.Phase = PhaseChanging
+	r.Phase, r.Promotes = PhaseChanging, promotes(steps, s.name)
 	if before != nil {
 		r.Before, r.Link = before.Spec, before.Link
 		s.drift = map[string]bool{}
@@ -133,7 +137,7 @@ func (s *Session) Apply(ctx context.Context, r Record, steps []Step) error {
 	err := s.apply(ctx, &r, steps)
 	if err == nil {
 		done := r
-		done.Phase, done.Before = PhaseUp, nil
+		done.Phase, done.Before, done.Promotes = PhaseUp, nil, false
 		if err = s.host.Records.Save(&done); err == nil {
 			return nil
 		}
@@ -214,7 +218,10 @@ func (s *Session) remaining(want *Spec) []Step {
 
 // forget puts back the record that was there before.
 func (s *Session) forget(before *Record) error {
-	if before == nil {
+	switch {
+	case s.cut != nil:
+		return s.host.Records.Save(s.cut)
+	case before == nil:
 		return s.host.Records.Remove(s.name)
 	}
 	return s.host.Records.Save(before)
@@ -311,7 +318,9 @@ func (s *Session) takeDown(ctx context.Context, want *Spec, plan func(*State) []
 		r = *s.Have.Record
 	}
 	r.Phase, r.Releasing = PhaseDown, true
-	if err := s.host.Records.Save(&r); err != nil {
+	// A full disk does not keep a tunnel up: if this run is killed then, what
+	// it left is found against the record of the tunnel that was up.
+	if err := s.host.Records.Save(&r); err != nil && !noRoom(err) {
 		return err
 	}
 	s.unlockHost()

@@ -15,13 +15,15 @@ import (
 	"github.com/wgctl/wgctl/netlinkx"
 	"github.com/wgctl/wgctl/routes"
 	"github.com/wgctl/wgctl/tunnel/hook"
+	"golang.org/x/sys/unix"
 )
 
 // A State is what the host looks like as far as one tunnel is concerned, and
 // what was last applied there.
 type State struct {
 	Name      string
-	Link      *Link // nil: there is no link of that name
+	Link      *Link  // nil: there is no link of that name
+	Renamed   string // the name that a hook gave the link, without which there is none
 	Device    netlinkx.Device
 	Stale     bool           // the socket of a dead embedded device is there
 	Addresses []netip.Prefix // those that people or programs added
@@ -34,6 +36,13 @@ type State struct {
 	Sysctls   []Setting // of the keys that were last applied, and those asked for
 	Record    *Record   // nil: none, or not readable
 	Others    []*Record // of the other tunnels of the namespace
+
+	// halfTold says that of a killed run a resolvconf may still be at work, or
+	// have been ended: what its files say may not be all. It has to be run
+	// again, which also waits for the other.
+	halfTold bool
+
+	cut *Record // the one on disk, of a reload that was cut short: see Resumed
 }
 
 // A Setting is the value that a kernel parameter has.
@@ -45,6 +54,7 @@ type Link struct {
 	Index   int
 	Kind    string
 	Backend netlinkx.Backend // "" if it is no WireGuard device
+	Hung    bool             // the process of its device doesn't answer
 	MTU     int
 	Up      bool
 }
@@ -68,6 +78,12 @@ func (s *State) Leftover() bool {
 		return s.Record != nil
 	}
 	return s.Link != nil || s.Record != nil || s.Firewall.Digest != "" || !s.DNS.Empty() || s.leftOpen()
+}
+
+// Broken reports whether something of ours stands there that nobody means to
+// stand: it is left over, and is more than a kill switch that was kept.
+func (s *State) Broken() bool {
+	return s.Leftover() && (s.Record == nil || s.Record.Phase != PhaseKept)
 }
 
 // Cleared returns the state as it will be when what is left was taken away.
@@ -113,6 +129,7 @@ func Observe(ctx context.Context, h *Host, name string, sysctls ...string) (*Sta
 	if s.Record, err = h.Records.Load(name); err != nil {
 		return nil, err
 	}
+	s.halfTold = s.Record.maySpeak()
 	if err := s.observeLink(ctx, h); err != nil {
 		return nil, err
 	}
@@ -148,6 +165,9 @@ func (s *State) observeShared(ctx context.Context, h *Host, sysctls ...string) (
 func (s *State) observeLink(ctx context.Context, h *Host) error {
 	link, err := h.Links.Link(ctx, s.Name)
 	if errors.Is(err, os.ErrNotExist) {
+		if s.Renamed, err = h.renamed(ctx, s.Name); err != nil {
+			return err
+		}
 		if s.Stale, err = h.Userspace.Stale(ctx, s.Name); err != nil {
 			return fmt.Errorf("reading the UAPI socket of %s: %w", s.Name, err)
 		}
@@ -159,9 +179,16 @@ func (s *State) observeLink(ctx context.Context, h *Host) error {
 	recorded := s.Record != nil && s.Record.Link == link.Index
 	s.Link = &Link{Ours: link.Alias == netlinkx.Alias || recorded, Index: link.Index, Kind: link.Kind, MTU: link.MTU, Up: link.Up}
 	s.Device, err = h.Devices.Device(ctx, s.Name)
+	if s.Link.Ours && s.Record != nil && errors.Is(err, os.ErrNotExist) {
+		// A link of ours that nobody serves is about to go with its process,
+		// or the answer was wrong: nothing is torn down on one word.
+		s.Device, err = h.Devices.Device(ctx, s.Name)
+	}
 	switch {
 	case err == nil:
 		s.Link.Backend = s.Device.Backend
+	case ctx.Err() == nil && (errors.Is(err, os.ErrDeadlineExceeded) || errors.Is(err, unix.EAGAIN)):
+		s.Link.Hung = true
 	case !errors.Is(err, os.ErrNotExist):
 		return fmt.Errorf("reading device %s: %w", s.Name, err)
 	}

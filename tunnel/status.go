@@ -137,10 +137,15 @@ func (s *State) condition() string {
 		return "down, and its kill switch stands"
 	case s.Record.Phase != PhaseUp:
 		return "cut short: a run was killed or is under way"
+	case s.Renamed != "":
+		return "broken: the link was renamed to " + s.Renamed
 	case s.Link == nil && s.Record.Spec.Backend == netlinkx.BackendUserspace:
 		return "broken: the process of its device has died, or the link was deleted"
 	case s.Link == nil:
 		return "broken: the link was deleted"
+	}
+	if s.Link.Hung {
+		return "broken: the process of its device does not answer"
 	}
 	return "broken: nothing serves its device"
 }

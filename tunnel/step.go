@@ -130,8 +130,15 @@ func (s linkDel) Do(ctx context.Context, h *Host) error {
 	if err := h.reclaim(ctx, s.name); err != nil {
 		return err
 	}
+	err := h.Links.LinkDel(ctx, s.name)
+	if errors.Is(err, os.ErrNotExist) {
+		var now string
+		if now, err = h.renamed(ctx, s.name); err == nil && now != "" {
+			err = h.Links.LinkDel(ctx, now)
+		}
+	}
 	// Whoever deleted it before us did what was wanted.
-	if err := h.Links.LinkDel(ctx, s.name); err != nil && !errors.Is(err, os.ErrNotExist) {
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
 		return err
 	}
 	if s.userspace {

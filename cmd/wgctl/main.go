@@ -25,9 +25,23 @@ func main() {
 		signals = append(signals, unix.SIGHUP)
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), signals...)
-	code := dispatch(ctx, os.Args, newUI(os.Stdout, os.Stderr))
+	ui := newUI(os.Stdout, os.Stderr)
+	go impatient(ui, signals)
+	code := dispatch(ctx, os.Args, ui)
 	stop()
 	os.Exit(code)
+}
+
+// impatient ends the process at the third signal. The first one undoes what was
+// done, which may take its time, or never end where the kernel doesn't answer.
+func impatient(ui *ui, signals []os.Signal) {
+	c := make(chan os.Signal, 3)
+	signal.Notify(c, signals...)
+	<-c
+	<-c
+	ui.note(`still undoing: once more leaves it as it is, for "wgctl down" to take away`)
+	<-c
+	os.Exit(exitResidue)
 }
 
 // dispatch is the whole program but for the process around it: argv[0] says

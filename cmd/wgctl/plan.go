@@ -125,16 +125,26 @@ func planReload(ctx context.Context, ui *ui, arg string, opts tunnel.Options) (*
 	if err != nil {
 		return nil, err
 	}
-	if !have.Up() {
-		return nil, notUpHint(have)
+	switch {
+	case have.Up():
+		return in.planReload(ctx, ui, have, opts)
+	case have.Broken() && !have.Foreign():
+		return in.planApply(ctx, ui, have, opts)
 	}
-	return in.planReload(ctx, ui, have, opts)
+	return nil, notUpHint(have)
 }
 
 func planApply(ctx context.Context, ui *ui, arg string, opts tunnel.Options) (*plan, error) {
 	in, have, err := observed(ctx, ui, arg)
 	if err != nil {
 		return nil, err
+	}
+	return in.planApply(ctx, ui, have, opts)
+}
+
+func (in *input) planApply(ctx context.Context, ui *ui, have *tunnel.State, opts tunnel.Options) (*plan, error) {
+	if up, ok := have.Resumed(); ok {
+		have = up
 	}
 	if have.Up() {
 		return in.planReload(ctx, ui, have, opts)

@@ -19,8 +19,9 @@ func newReload(ui *ui) *cobra.Command {
 		Long: `Make tunnels that are up what their files say now, by the smallest change: peers
 that don't change keep their sessions, a peer that has roamed stays where it is,
 and the port and mark that were chosen are kept. If any step fails, all are
-undone. A reload that would remove most peers, or the one that this session
-comes through, asks first.`,
+undone. A reload that was killed goes on where it was, and a tunnel of which a
+killed run or a dead device left but a part comes up anew. A reload that would
+remove most peers, or the one that this session comes through, asks first.`,
 		Example: `  wgctl reload wg0
   wgctl reload --all
   wgctl reload --yes wg0    # though it removes most peers`,
@@ -114,12 +115,21 @@ func (r reloading) reload(ctx context.Context, ui *ui, arg string) error {
 	return in.apply(ctx, ui, session, want)
 }
 
-// ready returns nil if the tunnel can be made what the file says.
+// ready returns nil if the tunnel can be made what the file says. A reload that
+// was cut short goes on; what else an accident left is cleared away, to come up
+// anew.
 func (r reloading) ready(ctx context.Context, ui *ui, in *input, s *tunnel.Session) error {
-	if s.Have.Up() {
+	resumed := s.Resume()
+	switch {
+	case resumed:
+		ui.note("%s: a reload was cut short, and goes on", in.name)
+		fallthrough
+	case s.Have.Up():
 		return r.allowed(ui, tunnel.LossOf(in.cfg, s.Have, sessionAddress()), in.name)
-	}
-	if r.orUp {
+	case s.Have.Broken() && !s.Have.Foreign():
+		ui.note("%s is not whole: what is left is cleared away, and it comes up anew", in.name)
+		fallthrough
+	case r.orUp:
 		return clearHint(s.Clear(ctx), s.Have)
 	}
 	return notUpHint(s.Have)
@@ -142,12 +152,8 @@ func (r reloading) allowed(ui *ui, loss tunnel.Loss, name string) error {
 
 // notUpHint says why a tunnel can't be reloaded.
 func notUpHint(have *tunnel.State) error {
-	switch {
-	case have.Foreign():
+	if have.Foreign() {
 		return clearHint(fmt.Errorf("%s %w", have.Name, tunnel.ErrForeign), have)
-	case have.Leftover():
-		return withHint(fmt.Errorf("%s is not whole: a run was cut short, or something took parts of it away", have.Name),
-			fmt.Sprintf(`"wgctl apply %s" clears what is left and brings it up`, have.Name))
 	}
 	return withHint(fmt.Errorf("%s %w", have.Name, tunnel.ErrNotUp), fmt.Sprintf(`"wgctl up %s" brings it up; "wgctl apply" does either`, have.Name))
 }

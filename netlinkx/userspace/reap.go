@@ -10,18 +10,29 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+
+	"golang.org/x/sys/unix"
 )
 
 // Reap is for after a link was deleted: it waits until no process serves the
 // interface any more, so that its port is free too, and removes the socket of
-// one that was killed. A process that goes on answering, which then serves a
+// one that was killed. One that was started here and doesn't end, as one that
+// is stopped, is killed. A process that goes on answering, which then serves a
 // link of that name elsewhere, is unix.EADDRINUSE.
 func (s *Starter) Reap(ctx context.Context, ifname string) error {
 	if err := checkName(ifname); err != nil {
 		return err
 	}
 	path := socketPath(cmp.Or(s.SocketDir, SocketDir), ifname)
-	if err := reap(ctx, path); err != nil {
+	err := reap(ctx, path)
+	if errors.Is(err, unix.EADDRINUSE) && len(s.Args) > 0 {
+		if ended, endErr := s.endHung(ifname); endErr != nil {
+			err = endErr
+		} else if ended {
+			err = reap(ctx, path)
+		}
+	}
+	if err != nil {
 		return fmt.Errorf("waiting for the process behind %s: %w", path, err)
 	}
 	return nil

@@ -1,0 +1,92 @@
+// SPDX-License-Identifier: MIT
+
+package integration
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+)
+
+// faultErrors are those that a kernel short of something, a security module or
+// somebody else's change answers with.
+var faultErrors = []string{"ENOBUFS", "EINTR", "ENOMEM", "EPERM", "EBUSY", "EEXIST"}
+
+// Up, reload and down of a tunnel that has everything, with any call failing by
+// any of those errors, one in turn: it is done all the same, or exit status 1 says in one
+// line why not and the host is as it was, or 3 says what is left, and something
+// is; then a down alone leads back.
+func TestFaults(t *testing.T) {
+	onceForAll(t)
+	for _, verb := range []string{"up", "reload", "down"} {
+		t.Run(verb, func(t *testing.T) {
+			t.Parallel()
+			w := newWreck(t)
+			plain := w.Inject(Fault{Kind: faultErrors[0]}, w.ready(verb)...)
+			if plain.Code != 0 {
+				t.Fatalf("without a fault: %v", plain)
+			}
+			codes, n := map[int]int{}, 0
+			first := seeded(t).IntN(len(faultErrors))
+			for i, at := range crashPoints(t, plain.Calls, 12) {
+				kind := faultErrors[(first+i)%len(faultErrors)]
+				failed := w.Inject(Fault{Kind: kind, At: at}, w.ready(verb)...)
+				if failed.Hit == "" {
+					continue
+				}
+				n++
+				codes[failed.Code]++
+				if wrong := w.judge(verb, failed); wrong != "" {
+					t.Errorf("%s of %s at call %d, %s:\n%v\n%s", kind, verb, at, failed.Hit, failed, wrong)
+					w = newWreck(t)
+				}
+			}
+			t.Logf("%s: %d faults at about %d calls; exit codes and how often: %v", verb, n, plain.Calls, codes)
+			if n == 0 {
+				t.Error("no call met with a fault")
+			}
+		})
+	}
+}
+
+// judge says what is wrong after a command of which a call failed.
+func (w *wreck) judge(verb string, i Injected) string {
+	w.t.Helper()
+	w.tidy(i)
+	done := map[string]string{"up": "a", "reload": "b", "down": "down"}[verb]
+	shapes := map[string]string{"a": w.asA, "b": w.asB, "down": w.down}
+	before := map[string]string{"up": "down", "reload": "a", "down": "a"}[verb]
+	errors := errorLines(i.Output)
+	state := done
+	switch {
+	case i.Code == 0:
+	case len(errors) == 0:
+		return "no line of error"
+	case i.Code == 1 && verb == "down" && strings.Contains(i.Stderr, "Down hook: "): // it stops nothing
+	case i.Code == 1:
+		if state = before; len(errors) > 1 && verb != "down" {
+			return fmt.Sprintf("%d lines of error", len(errors))
+		}
+	case i.Code == 3:
+		if !strings.Contains(i.Stderr, "could not be undone: ") && !strings.Contains(i.Stderr, "still to do: ") && verb != "down" {
+			return "it does not say what is left"
+		}
+		if now := w.shape(); now == shapes[before] {
+			return "nothing is left"
+		}
+		if out := w.Wgctl("down", "wg0"); out.Code != 0 {
+			return out.String()
+		}
+		state = "down"
+	default:
+		return "exit status"
+	}
+	if diff := w.comesTo(shapes[state]); diff != "" {
+		return diff
+	}
+	if s := statuses(w.Host)["wg0"]; state != "down" && (s.State != "up" || len(s.Drift)+len(s.Foreign) > 0) {
+		return fmt.Sprintf("status: %+v", s)
+	}
+	w.rested = state
+	return ""
+}

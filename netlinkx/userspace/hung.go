@@ -1,0 +1,55 @@
+// SPDX-License-Identifier: MIT
+
+package userspace
+
+import (
+	"bytes"
+	"fmt"
+	"os"
+	"strconv"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// endHung kills the processes that served the interface in this network
+// namespace, and reports whether there were any. It is for after the link was
+// deleted: by then one that isn't stuck has ended by itself, and one that
+// serves a link of that name elsewhere is in another namespace.
+func (s *Starter) endHung(ifname string) (ended bool, err error) {
+	entries, err := os.ReadDir("/proc")
+	if err != nil {
+		return false, err
+	}
+	for _, e := range entries {
+		pid, err := strconv.Atoi(e.Name())
+		if err != nil || !s.served(pid, ifname) {
+			continue
+		}
+		process, err := os.FindProcess(pid) // holds on to it, not to its number
+		if err != nil || !s.served(pid, ifname) {
+			continue // it has ended
+		}
+		if err := process.Kill(); err != nil {
+			return ended, fmt.Errorf("ending process %d: %w", pid, err)
+		}
+		ended = true
+	}
+	return ended, nil
+}
+
+// served reports whether a process was started for the interface, by its
+// arguments and its network namespace.
+func (s *Starter) served(pid int, ifname string) bool {
+	folder := fmt.Sprintf("/proc/%d/", pid)
+	text, err := os.ReadFile(folder + "cmdline")
+	if err != nil {
+		return false
+	}
+	_, args, _ := bytes.Cut(text, []byte{0})
+	if string(args) != strings.Join(append(append([]string{}, s.Args...), ifname), "\x00")+"\x00" {
+		return false
+	}
+	var own, its unix.Stat_t
+	return unix.Stat("/proc/thread-self/ns/net", &own) == nil && unix.Stat(folder+"ns/net", &its) == nil && own.Ino == its.Ino
+}

@@ -78,8 +78,18 @@ func (r *resolvconf) add(ctx context.Context, s Settings) error {
 }
 
 // remove takes the tunnel's entry away, if there is one (wg-quick's unset_dns).
+// Where it is gone already, a run before this one may have been killed before
+// resolv.conf was made anew.
 func (r *resolvconf) remove(ctx context.Context, s Settings) error {
-	_, err := run(ctx, "", r.choice.Path, "-d", r.record(s.Interface), "-f")
+	gone := false
+	if len(r.choice.Records) > 0 {
+		text, err := r.readRecord(s.Interface)
+		gone = err == nil && text == ""
+	}
+	if _, err := run(ctx, "", r.choice.Path, "-d", r.record(s.Interface), "-f"); err != nil || !gone {
+		return err
+	}
+	_, err := run(ctx, "", r.choice.Path, "-u")
 	return err
 }
 

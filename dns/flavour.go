@@ -101,9 +101,12 @@ var versionPattern = regexp.MustCompile(`(?m)^OPENRESOLV_VERSION=["']?(\d+)\.(\d
 
 // inVain says why look-ups wouldn't go by what resolvconf is told, or "": by the
 // signature, if openresolv won't write the file that is there, and by the link,
-// if Debian's writes another than they go by.
+// if Debian's writes another than they go by. A file of our own, which another
+// tunnel has, it would overwrite.
 func (f Facts) inVain(c Choice) string {
 	switch {
+	case f.owner() == OwnerUs:
+		return "wgctl"
 	case c.Flavour == OpenResolv && f.refused(c):
 		return "signature"
 	case c.Flavour == Debian && f.owner() != OwnerDebian && !strings.HasPrefix(strings.TrimPrefix(f.Target, "/var"), "/run/resolvconf/") &&

@@ -136,6 +136,8 @@ var choices = []chosen{
 	{name: "NetworkConfiguration/openresolv#45, thrnz/docker-wireguard-pia#164: openresolv that refuses a file of others", facts: openresolv.with(func(f *Facts) {
 		f.Text, f.Script = plainText, strings.Replace(f.Script, "3.12.0", "3.17.1", 1)
 	}), trace: `rc=plain resolvconf=/usr/sbin/resolvconf flavour=openresolv prefix="" unused=signature ret=file`},
+	{name: "openresolv, and another tunnel has the file", facts: openresolv.with(func(f *Facts) { f.Text = markBeside + plainText }),
+		trace: `rc=wgctl resolvconf=/usr/sbin/resolvconf flavour=openresolv prefix="" unused=wgctl ret=file`},
 	{name: "the same openresolv, with its own file", facts: openresolv.with(func(f *Facts) { f.Script = strings.Replace(f.Script, "3.12.0", "3.17.1", 1) }),
 		trace: `rc=openresolv resolvconf=/usr/sbin/resolvconf flavour=openresolv prefix="" ret=resolvconf`},
 	{name: "openresolv after Debian's", facts: openresolv.with(func(f *Facts) { f.InterfaceOrder = debianOrder }),

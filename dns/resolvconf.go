@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"golang.org/x/sys/unix"
 )
@@ -86,11 +87,17 @@ func (r *resolvconf) remove(ctx context.Context, s Settings) error {
 		text, err := r.readRecord(s.Interface)
 		gone = err == nil && text == ""
 	}
-	if _, err := run(ctx, "", r.choice.Path, "-d", r.record(s.Interface), "-f"); err != nil || !gone {
+	if _, err := run(ctx, "", r.choice.Path, "-d", r.record(s.Interface), "-f"); err != nil || !gone || !r.makes() {
 		return err
 	}
 	_, err := run(ctx, "", r.choice.Path, "-u")
 	return err
+}
+
+// makes reports whether the resolv.conf that is there is resolvconf's: openresolv
+// that was told of nothing would write an empty one over any other.
+func (r *resolvconf) makes() bool {
+	return r.choice.ResolvConf == "" || strings.HasPrefix(readText(r.choice.ResolvConf), openresolvMark)
 }
 
 // record returns the name that resolvconf knows the tunnel by.

@@ -167,6 +167,22 @@ func TestOpenresolvUnwritable(t *testing.T) {
 	}
 }
 
+// What openresolv never made is left alone, also by a removal of what isn't there.
+func TestOpenresolvUnused(t *testing.T) {
+	r := openOpenresolv(t)
+	if out, err := exec.Command("resolvconf", "-d", "eth0").CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	write(t, "/etc/resolv.conf", handWritten, 0o644)
+	if err := os.RemoveAll("/etc/resolv.conf.bak"); err != nil {
+		t.Fatal(err)
+	}
+	mustApply(t, r, settings("", ""))
+	if after := read(t, "/etc/resolv.conf"); after != handWritten {
+		t.Errorf("resolv.conf is\n%s", after)
+	}
+}
+
 // The real thing, failing after it has applied: one of its scripts does.
 func TestOpenresolvFailsAfterApplying(t *testing.T) {
 	r := openOpenresolv(t)

@@ -236,6 +236,9 @@ func (s *Session) apply(ctx context.Context, r *Record, steps []Step) error {
 	}
 	more, err := s.converge(ctx, r.Spec)
 	work = append(work, more...)
+	if len(s.passed) > 0 {
+		work = slices.DeleteFunc(slices.Clone(work), mayFail) // nothing of these is to be undone
+	}
 	if err == nil {
 		r.Link = s.Have.Link.Index
 		s.passOver(r)

@@ -40,8 +40,7 @@ func hasEth0(h *Host) {
 	})
 }
 
-// reconfigure has systemd-networkd set a link up anew, and eth0, as it also does
-// when it is restarted on a host with udev.
+// reconfigure has systemd-networkd set a link up anew, and eth0.
 func reconfigure(h *Host, link string) {
 	h.t.Helper()
 	h.Must("ip", "address", "flush", "dev", "eth0")

@@ -74,6 +74,17 @@ func TestRun(t *testing.T) {
 	s.client.WriteFile(configOf("wg0"), file)
 	run.Signal(syscall.SIGHUP)
 	WaitFor(t, 30*time.Second, "the old file's MTU", func() bool { return statuses(s.client)["wg0"].MTU != 1300 })
+	descriptors := func() int { return strings.Count(s.client.Sh("ls /proc/$(pgrep -x -f '.* run --repair wg0')/fd").Stdout, "\n") }
+	first := descriptors()
+	for n := range 5 {
+		run.Signal(syscall.SIGHUP)
+		WaitFor(t, 30*time.Second, "a reload", func() bool { return strings.Count(supervisor.Output().Stdout, "RELOADING=1") == n+2 })
+		s.client.Must("ip", "link", "set", "wg0", "mtu", "1200")
+		WaitFor(t, 30*time.Second, "a repair", func() bool { return statuses(s.client)["wg0"].MTU != 1200 })
+	}
+	if now := descriptors(); first == 0 || now > first+2 {
+		t.Errorf("%d descriptors open after five reloads and repairs, %d before", now, first)
+	}
 	said(t, supervisor.Output().Stdout, "RELOADING=1\nMONOTONIC_USEC=")
 
 	run.Signal(syscall.SIGUSR1)

@@ -15,7 +15,7 @@ cat >/etc/wireguard/wg0.conf <<-END
 	PrivateKey = $key
 	Address = 10.8.0.2/24
 	KillSwitch = on
-	ExcludedIPs = 192.0.2.1/32
+	ExcludedIPs = 192.0.2.1/32, 10.9.0.0/24
 
 	[Peer]
 	PublicKey = $(echo "$hub" | wgctl pubkey)

@@ -74,7 +74,9 @@ func TestRun(t *testing.T) {
 	s.client.WriteFile(configOf("wg0"), file)
 	run.Signal(syscall.SIGHUP)
 	WaitFor(t, 30*time.Second, "the old file's MTU", func() bool { return statuses(s.client)["wg0"].MTU != 1300 })
-	descriptors := func() int { return strings.Count(s.client.Sh("ls /proc/$(pgrep -x -f '.* run --repair wg0')/fd").Stdout, "\n") }
+	descriptors := func() int {
+		return strings.Count(s.client.Sh("ls /proc/$(pgrep -x -f '.* run --repair wg0')/fd").Stdout, "\n")
+	}
 	first := descriptors()
 	for n := range 5 {
 		run.Signal(syscall.SIGHUP)

@@ -32,7 +32,7 @@ func TestUnits(t *testing.T) {
 	}
 	m := Machine{
 		Kernel: "6.1", Init: "systemd", Prepare: unitsPrepare,
-		Env: []string{"WGCTL_BIN=" + bin, "UNITS=" + filepath.Join(root, "packaging/systemd")},
+		Env: []string{"WGCTL_BIN=" + bin, "UNITS=" + filepath.Join(root, "packaging/systemd"), "WORD=it's a word"},
 	}
 	out := Run(guestContext(t), t, m, "sh", "-c", unitsScript)
 	checks := 0
@@ -49,8 +49,8 @@ func TestUnits(t *testing.T) {
 	if want := strings.Count(unitsScript, "\tcheck \""); checks != want && !t.Failed() {
 		t.Errorf("%d of %d checks were made", checks, want)
 	}
-	if out.Code != 0 {
-		t.Errorf("the script ended with status %d", out.Code)
+	if out.Code != 7 {
+		t.Errorf("exit status %d, want 7, which the script ends with", out.Code)
 	}
 }
 

@@ -29,6 +29,16 @@ status() { systemctl show -p StatusText --value "$1"; }
 whole() { [ "$(wgctl status --json "$1" | jq -c '.[0] | [.state, (.drift | length)]')" = '["up",0]' ]; }
 active() { systemctl -q is-active "$1" || { systemctl status --no-pager -l "$1" && false; }; }
 
+# The guest itself: what Machine.Init promises to tests.
+guest() {
+	check "environment" [ "$WORD" = "it's a word" ]
+	check "all is started" [ "$(systemctl list-jobs --no-legend | wc -l)" = 0 ]
+	ip link add d0 type dummy
+	check "udev" within 30 sh -c 'udevadm info -q property -p /sys/class/net/d0 | grep -q ^IFINDEX='
+	check "bus" says "$(busctl --list --acquired)" org.freedesktop.systemd1
+	check "journal" says "$(journalctl -u vm-command.service --no-pager)" Started
+}
+
 boot() {
 	check "tunnel up at boot" active wgctl@wg0
 	check "dependent service" active dependent
@@ -121,6 +131,7 @@ quick() {
 	check "which took it over" [ "$(systemctl is-active wg-quick@wg0 wgctl@wg0 | tr '\n' ' ')" = "inactive active " ]
 }
 
-for part in boot reload restart watchdog quick; do
+for part in guest boot reload restart watchdog quick; do
 	$part
 done
+exit 7

@@ -80,7 +80,8 @@ cat >site.service <<-END
 	[Install]
 	WantedBy=multi-user.target
 END
-# It fails unless the tunnel carries its packets at once.
+# It fails unless its packets are led into the tunnel when it starts, and come
+# back; the first may be lost, as udev gives a new eth0 another address.
 cat >dependent.service <<-END
 	[Unit]
 	Requires=wgctl@wg0.service
@@ -88,7 +89,8 @@ cat >dependent.service <<-END
 	[Service]
 	Type=oneshot
 	RemainAfterExit=yes
-	ExecStart=ping -q -c 1 -W 30 10.8.0.1
+	ExecStartPre=/bin/sh -c 'ip route get 203.0.113.5 | grep "dev wg0"'
+	ExecStart=ping -q -c 1 -w 60 10.8.0.1
 	[Install]
 	WantedBy=multi-user.target
 END

@@ -52,7 +52,7 @@ boot() {
 	check "says what it lacks" says "$(status wgctl@wg1)" "an endpoint could not be found: /etc/wireguard/wg1.conf:11:"
 	echo "192.0.2.1 late.example" >>/etc/hosts
 	check "endpoint found later" within 90 sh -c 'wg show wg1 endpoints | grep -q 192.0.2.1:51821'
-	check "peer reached then" ping -q -c 1 -W 20 10.9.0.1
+	check "peer reached then" ping -q -c 1 -w 60 10.9.0.1
 	check "hook in the sandbox" says "$(iptables -S FORWARD)" "-A FORWARD -i wg1 -j ACCEPT"
 	check "device in the unit's cgroup" grep -q 'wgctl@wg1.service' /proc/"$(pgrep -x -f 'wgctl device-serve wg1')"/cgroup
 }
@@ -119,7 +119,7 @@ quick() {
 	check "wgctl.target stops what is a part of it" within 60 sh -c '! systemctl -q is-active wgctl@wg1 && ! ip link show wg1 2>/dev/null'
 	wgctl install-links --force /usr/bin 2>/dev/null
 	check "Debian's unit" systemctl start wg-quick@wg0
-	check "carries" ping -q -c 1 -W 20 10.8.0.1
+	check "carries" ping -q -c 1 -w 60 10.8.0.1
 	check "Debian's unit reloads" systemctl reload wg-quick@wg0
 	check "Debian's unit stops" systemctl stop wg-quick@wg0
 	check "and leaves nothing" [ -z "$(ip -o link show wg0 2>/dev/null)$(ip rule | grep 'proto 87')$(nft list tables | grep wgctl)" ]

@@ -37,13 +37,14 @@ func ends(t *testing.T, run *Process, code int) Output {
 // it comes back. A reload by another command is followed. It ends whole by
 // SIGTERM, and but for its kill switch by SIGUSR1.
 func TestRun(t *testing.T) {
+	Only(t, Userspace) // the guest of the units has the other
 	s := newSite(t)
 	s.client.Hide("resolvconf")
 	s.client.WriteFileMode("/etc/resolv.conf", "nameserver "+hubLAN4+"\noptions timeout:1 attempts:1\n", 0o644)
 	resolver := s.client.ReadFile("/etc/resolv.conf")
 	s.hub.WriteFile(configOf("wg0"), s.hubFile())
 	wgctlOK(s.hub, "up", "wg0")
-	s.client.WriteFile(configOf("wg0"), s.clientFile("hub.example:51820", fullAllowed, "KillSwitch = on", "DNS = 10.8.0.1", "Backend = "+Backend()))
+	s.client.WriteFile(configOf("wg0"), s.clientFile("hub.example:51820", fullAllowed, "KillSwitch = on", "DNS = 10.8.0.1"))
 	run, supervisor := s.startRun("--repair", "wg0")
 	supervisor.Expect(30*time.Second, "READY=1\nSTATUS=up, but an endpoint could not be found: /etc/wireguard/wg0.conf:")
 	whole(s.client, "wg0")

@@ -38,6 +38,7 @@ func ends(t *testing.T, run *Process, code int) Output {
 // SIGTERM, and but for its kill switch by SIGUSR1.
 func TestRun(t *testing.T) {
 	Only(t, Userspace) // the guest of the units has the other
+	t.Parallel()       // it waits most of the time
 	s := newSite(t)
 	s.client.Hide("resolvconf")
 	s.client.WriteFileMode("/etc/resolv.conf", "nameserver "+hubLAN4+"\noptions timeout:1 attempts:1\n", 0o644)
@@ -175,6 +176,7 @@ func TestRunEnds(t *testing.T) {
 // The endpoint of a peer without a session is set where its name leads now.
 func TestRunFollowsName(t *testing.T) {
 	Only(t, Userspace)
+	t.Parallel() // it waits for the agent to look, for half a minute
 	s := newSite(t)
 	s.client.WriteFileMode("/etc/resolv.conf", "nameserver "+hubLAN4+"\noptions timeout:1 attempts:1\n", 0o644)
 	names := s.hub.startRole("names", hubLAN4+":53", internet4)

@@ -21,6 +21,7 @@ var (
 // What the units promise, on a host that systemd booted with them.
 func TestUnits(t *testing.T) {
 	needGuest(t)
+	t.Parallel()
 	root, err := filepath.Abs("../..")
 	if err != nil {
 		t.Fatal(err)

@@ -106,6 +106,12 @@ func TestUnitFiles(t *testing.T) {
 			t.Errorf("systemd-analyze verify %s: %v\n%s", unit, err, out)
 		}
 	}
+	if err := os.WriteFile(filepath.Join(units, "bad.service"), []byte("[Service]\nExecStart=/usr/bin/wgctl\nNoSuchKey=1\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if out, _ := exec.Command("systemd-analyze", "verify", "--man=no", "--generators=no", "--root="+tree, "bad.service").CombinedOutput(); !strings.Contains(string(out), "NoSuchKey") {
+		t.Errorf("systemd-analyze takes any key: %s", out)
+	}
 	for _, unit := range []string{"wgctl@.service", "wg-quick@.service"} {
 		out, err := exec.Command("systemd-analyze", "security", "--offline=true", "--threshold=28", "--no-pager", "../../packaging/systemd/"+unit).CombinedOutput()
 		if err != nil {

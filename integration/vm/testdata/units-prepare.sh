@@ -6,7 +6,8 @@ install -m 755 "$WGCTL_BIN" /usr/bin/wgctl
 install -m 644 "$UNITS"/wgctl@.service "$UNITS"/wgctl.target /usr/lib/systemd/system
 rm -rf /etc/wireguard
 mkdir -m 700 /etc/wireguard
-: >/etc/resolv.conf
+rm -f /etc/resolv.conf
+echo nameserver 192.0.2.1 >/etc/resolv.conf
 
 key=$(wgctl genkey) hub=$(wgctl genkey)
 umask 077
@@ -14,6 +15,7 @@ cat >/etc/wireguard/wg0.conf <<-END
 	[Interface]
 	PrivateKey = $key
 	Address = 10.8.0.2/24
+	DNS = 10.8.0.53
 	KillSwitch = on
 	ExcludedIPs = 192.0.2.1/32, 10.9.0.0/24
 

@@ -43,6 +43,7 @@ boot() {
 	check "tunnel up at boot" active wgctl@wg0
 	check "dependent service" active dependent
 	check "status text" says "$(status wgctl@wg0)" up
+	check "nameserver in the sandbox" grep -q 10.8.0.53 /etc/resolv.conf
 	out=$(systemctl status --no-pager -l wgctl@bad)
 	check "failed unit" [ "$(systemctl is-failed wgctl@bad)" = failed ]
 	check "failed unit says why" says "$out" 'wgctl: /etc/wireguard/bad.conf:2: [Interface] ListenPort: "99999" is not a port'
@@ -102,6 +103,7 @@ restart() {
 	check "packets in clear after stop, which the witness must see" within 20 some_packets
 	kill $pinger
 	check "nothing left of the tunnel" [ -z "$(ip -o link show wg0 2>/dev/null)$(ip rule | grep 'proto 87')$(nft list tables | grep -w wgctl-wg0)$(ls /run/wgctl | grep wg0)" ]
+	check "resolv.conf is back" [ "$(grep -v '^#' /etc/resolv.conf)" = "nameserver 192.0.2.1" ]
 	check "stop of the unit it was required by" [ "$(systemctl is-active dependent)" = inactive ]
 }
 

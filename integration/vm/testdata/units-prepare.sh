@@ -54,6 +54,7 @@ cat >/etc/site/up <<-'END'
 	ip -n hub address add 192.0.2.1/24 dev eth0
 	ip -n hub link set eth0 up
 	ip -n hub address add 203.0.113.5/32 dev lo
+	ip -n hub address add 10.8.0.53/32 dev lo # which refuses look-ups at once
 	ip -n hub link set lo up
 	for n in 0 1; do
 		ip -n hub link add wg$n type wireguard

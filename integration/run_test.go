@@ -37,13 +37,15 @@ func ends(t *testing.T, run *Process, code int) Output {
 // it comes back. A reload by another command is followed. It ends whole by
 // SIGTERM, and but for its kill switch by SIGUSR1.
 func TestRun(t *testing.T) {
+	Only(t, Userspace) // the guest of the units has the other
+	t.Parallel()       // it waits most of the time
 	s := newSite(t)
 	s.client.Hide("resolvconf")
 	s.client.WriteFileMode("/etc/resolv.conf", "nameserver "+hubLAN4+"\noptions timeout:1 attempts:1\n", 0o644)
 	resolver := s.client.ReadFile("/etc/resolv.conf")
 	s.hub.WriteFile(configOf("wg0"), s.hubFile())
 	wgctlOK(s.hub, "up", "wg0")
-	s.client.WriteFile(configOf("wg0"), s.clientFile("hub.example:51820", fullAllowed, "KillSwitch = on", "DNS = 10.8.0.1", "Backend = "+Backend()))
+	s.client.WriteFile(configOf("wg0"), s.clientFile("hub.example:51820", fullAllowed, "KillSwitch = on", "DNS = 10.8.0.1"))
 	run, supervisor := s.startRun("--repair", "wg0")
 	supervisor.Expect(30*time.Second, "READY=1\nSTATUS=up, but an endpoint could not be found: /etc/wireguard/wg0.conf:")
 	whole(s.client, "wg0")
@@ -74,6 +76,19 @@ func TestRun(t *testing.T) {
 	s.client.WriteFile(configOf("wg0"), file)
 	run.Signal(syscall.SIGHUP)
 	WaitFor(t, 30*time.Second, "the old file's MTU", func() bool { return statuses(s.client)["wg0"].MTU != 1300 })
+	descriptors := func() int {
+		return strings.Count(s.client.Sh("ls /proc/$(pgrep -x -f '.* run --repair wg0')/fd").Stdout, "\n")
+	}
+	first := descriptors()
+	for n := range 5 {
+		run.Signal(syscall.SIGHUP)
+		WaitFor(t, 30*time.Second, "a reload", func() bool { return strings.Count(supervisor.Output().Stdout, "RELOADING=1") == n+2 })
+		s.client.Must("ip", "link", "set", "wg0", "mtu", "1200")
+		WaitFor(t, 30*time.Second, "a repair", func() bool { return statuses(s.client)["wg0"].MTU != 1200 })
+	}
+	if now := descriptors(); first == 0 || now > first+2 {
+		t.Errorf("%d descriptors open after five reloads and repairs, %d before", now, first)
+	}
 	said(t, supervisor.Output().Stdout, "RELOADING=1\nMONOTONIC_USEC=")
 
 	run.Signal(syscall.SIGUSR1)
@@ -161,6 +176,7 @@ func TestRunEnds(t *testing.T) {
 // The endpoint of a peer without a session is set where its name leads now.
 func TestRunFollowsName(t *testing.T) {
 	Only(t, Userspace)
+	t.Parallel() // it waits for the agent to look, for half a minute
 	s := newSite(t)
 	s.client.WriteFileMode("/etc/resolv.conf", "nameserver "+hubLAN4+"\noptions timeout:1 attempts:1\n", 0o644)
 	names := s.hub.startRole("names", hubLAN4+":53", internet4)

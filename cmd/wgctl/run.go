@@ -114,8 +114,26 @@ func (r *running) Read(ctx context.Context) error {
 }
 
 func (r *running) use(in *input) {
-	in.host.Names = r.names
+	old := r.in
 	r.in, r.found = in, -1
+	r.on(in.host)
+	if old != nil {
+		closeHost(old.host)
+	}
+}
+
+// on has the tunnel be on a host that was looked at now: who owns its resolver
+// and its packet filters changes while a process stays.
+func (r *running) on(host *tunnel.Host) {
+	host.Names = r.names
+	r.in.host = host
+}
+
+// closeHost lets go of a host's sockets.
+func closeHost(h *tunnel.Host) {
+	if kernel, ok := h.Links.(*netlinkx.Kernel); ok {
+		_ = kernel.Close()
+	}
 }
 
 // lookupLimit bounds one round of look-ups: the tunnel comes up without the
@@ -124,7 +142,13 @@ const lookupLimit = 10 * time.Second
 
 // Make makes the tunnel what was read.
 func (r *running) Make(ctx context.Context, reload bool, again []netlinkx.Key) (missing, err error) {
-	in := r.in
+	in, old := r.in, r.in.host
+	host, err := newHost(ctx, r.ui)
+	if err != nil {
+		return nil, err
+	}
+	r.on(host)
+	closeHost(old)
 	have, err := tunnel.Observe(ctx, in.host, in.name)
 	if err != nil {
 		return nil, err
@@ -226,10 +250,14 @@ func (r *running) Look(ctx context.Context) (*tunnel.State, error) {
 		return nil, err
 	}
 	if have.Up() && have.Record.Digest != r.in.cfg.Digest() {
-		if in, err := read(ctx, r.ui, r.arg); err == nil && in.cfg.Digest() == have.Record.Digest {
+		in, err := read(ctx, r.ui, r.arg)
+		switch {
+		case err == nil && in.cfg.Digest() == have.Record.Digest:
 			r.use(in)
-		} else {
-			// Edited since: what was applied is nowhere to be read.
+		case err == nil:
+			closeHost(in.host)
+			fallthrough
+		default: // edited since: what was applied is nowhere to be read
 			return nil, agent.ErrBusy
 		}
 	}

@@ -21,6 +21,7 @@ var (
 // What the units promise, on a host that systemd booted with them.
 func TestUnits(t *testing.T) {
 	needGuest(t)
+	t.Parallel()
 	root, err := filepath.Abs("../..")
 	if err != nil {
 		t.Fatal(err)
@@ -32,7 +33,7 @@ func TestUnits(t *testing.T) {
 	}
 	m := Machine{
 		Kernel: "6.1", Init: "systemd", Prepare: unitsPrepare,
-		Env: []string{"WGCTL_BIN=" + bin, "UNITS=" + filepath.Join(root, "packaging/systemd")},
+		Env: []string{"WGCTL_BIN=" + bin, "UNITS=" + filepath.Join(root, "packaging/systemd"), "WORD=it's a word"},
 	}
 	out := Run(guestContext(t), t, m, "sh", "-c", unitsScript)
 	checks := 0
@@ -49,8 +50,8 @@ func TestUnits(t *testing.T) {
 	if want := strings.Count(unitsScript, "\tcheck \""); checks != want && !t.Failed() {
 		t.Errorf("%d of %d checks were made", checks, want)
 	}
-	if out.Code != 0 {
-		t.Errorf("the script ended with status %d", out.Code)
+	if out.Code != 7 {
+		t.Errorf("exit status %d, want 7, which the script ends with", out.Code)
 	}
 }
 
@@ -104,6 +105,12 @@ func TestUnitFiles(t *testing.T) {
 		if err != nil || len(out) > 0 {
 			t.Errorf("systemd-analyze verify %s: %v\n%s", unit, err, out)
 		}
+	}
+	if err := os.WriteFile(filepath.Join(units, "bad.service"), []byte("[Service]\nExecStart=/usr/bin/wgctl\nNoSuchKey=1\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if out, _ := exec.Command("systemd-analyze", "verify", "--man=no", "--generators=no", "--root="+tree, "bad.service").CombinedOutput(); !strings.Contains(string(out), "NoSuchKey") {
+		t.Errorf("systemd-analyze takes any key: %s", out)
 	}
 	for _, unit := range []string{"wgctl@.service", "wg-quick@.service"} {
 		out, err := exec.Command("systemd-analyze", "security", "--offline=true", "--threshold=28", "--no-pager", "../../packaging/systemd/"+unit).CombinedOutput()

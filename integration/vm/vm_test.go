@@ -64,25 +64,6 @@ func TestMachine(t *testing.T) {
 	}
 }
 
-// With systemd the guest is a host that has finished booting, the command one of
-// its units.
-func TestMachineWithSystemd(t *testing.T) {
-	out := Run(guestContext(t), t, Machine{Kernel: "6.1", Init: "systemd", Env: []string{"WORD=it's a word"}}, "sh", "-c", `
-		echo "$WORD"
-		systemctl is-system-running
-		systemctl show -p ActiveState --value multi-user.target
-		ip link add d0 type dummy && udevadm settle && udevadm info -q property -p /sys/class/net/d0 | grep ^IFINDEX= >/dev/null && echo udev
-		busctl --list --acquired | grep -o org.freedesktop.systemd1
-		journalctl -u vm-command.service | grep -o Started
-		exit 7`)
-	if out.Code != 7 {
-		t.Errorf("exit status %d, want 7", out.Code)
-	}
-	if want := "it's a word\nrunning\nactive\nudev\norg.freedesktop.systemd1\nStarted\n"; out.Console != want {
-		t.Errorf("console: %s, want %s", out.Console, want)
-	}
-}
-
 func TestMachineWithoutNftables(t *testing.T) {
 	out := Run(guestContext(t), t, Machine{Kernel: "6.1", NoNftables: true}, "sh", "-c", `
 		modprobe nf_tables && echo "nf_tables came"

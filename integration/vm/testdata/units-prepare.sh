@@ -6,7 +6,8 @@ install -m 755 "$WGCTL_BIN" /usr/bin/wgctl
 install -m 644 "$UNITS"/wgctl@.service "$UNITS"/wgctl.target /usr/lib/systemd/system
 rm -rf /etc/wireguard
 mkdir -m 700 /etc/wireguard
-: >/etc/resolv.conf
+rm -f /etc/resolv.conf
+echo nameserver 192.0.2.1 >/etc/resolv.conf
 
 key=$(wgctl genkey) hub=$(wgctl genkey)
 umask 077
@@ -14,8 +15,9 @@ cat >/etc/wireguard/wg0.conf <<-END
 	[Interface]
 	PrivateKey = $key
 	Address = 10.8.0.2/24
+	DNS = 10.8.0.53
 	KillSwitch = on
-	ExcludedIPs = 192.0.2.1/32
+	ExcludedIPs = 192.0.2.1/32, 10.9.0.0/24
 
 	[Peer]
 	PublicKey = $(echo "$hub" | wgctl pubkey)
@@ -52,6 +54,7 @@ cat >/etc/site/up <<-'END'
 	ip -n hub address add 192.0.2.1/24 dev eth0
 	ip -n hub link set eth0 up
 	ip -n hub address add 203.0.113.5/32 dev lo
+	ip -n hub address add 10.8.0.53/32 dev lo # which refuses look-ups at once
 	ip -n hub link set lo up
 	for n in 0 1; do
 		ip -n hub link add wg$n type wireguard
@@ -80,7 +83,8 @@ cat >site.service <<-END
 	[Install]
 	WantedBy=multi-user.target
 END
-# It fails unless the tunnel carries its packets at once.
+# It fails unless its packets are led into the tunnel when it starts, and come
+# back; the first may be lost, as udev gives a new eth0 another address.
 cat >dependent.service <<-END
 	[Unit]
 	Requires=wgctl@wg0.service
@@ -88,7 +92,8 @@ cat >dependent.service <<-END
 	[Service]
 	Type=oneshot
 	RemainAfterExit=yes
-	ExecStart=ping -q -c 1 -W 30 10.8.0.1
+	ExecStartPre=/bin/sh -c 'ip route get 203.0.113.5 | grep "dev wg0"'
+	ExecStart=ping -q -c 1 -w 60 10.8.0.1
 	[Install]
 	WantedBy=multi-user.target
 END

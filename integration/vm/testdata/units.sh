@@ -27,21 +27,33 @@ some_packets() { [ "$(around)" != 0 ]; }
 says() { case $1 in *"$2"*) ;; *) echo "$1" && false ;; esac; }
 status() { systemctl show -p StatusText --value "$1"; }
 whole() { [ "$(wgctl status --json "$1" | jq -c '.[0] | [.state, (.drift | length)]')" = '["up",0]' ]; }
+active() { systemctl -q is-active "$1" || { systemctl status --no-pager -l "$1" && false; }; }
+
+# The guest itself: what Machine.Init promises to tests.
+guest() {
+	check "environment" [ "$WORD" = "it's a word" ]
+	check "all is started" [ "$(systemctl list-jobs --no-legend | wc -l)" = 0 ]
+	ip link add d0 type dummy
+	check "udev" within 30 sh -c 'udevadm info -q property -p /sys/class/net/d0 | grep -q ^IFINDEX='
+	check "bus" says "$(busctl --list --acquired)" org.freedesktop.systemd1
+	check "journal" says "$(journalctl -u vm-command.service --no-pager)" Started
+}
 
 boot() {
-	check "tunnel up at boot" [ "$(systemctl is-active wgctl@wg0)" = active ]
-	check "dependent service" [ "$(systemctl show -p Result,ActiveState dependent | tr '\n' ' ')" = "Result=success ActiveState=active " ]
+	check "tunnel up at boot" active wgctl@wg0
+	check "dependent service" active dependent
 	check "status text" says "$(status wgctl@wg0)" up
+	check "nameserver in the sandbox" grep -q 10.8.0.53 /etc/resolv.conf
 	out=$(systemctl status --no-pager -l wgctl@bad)
 	check "failed unit" [ "$(systemctl is-failed wgctl@bad)" = failed ]
 	check "failed unit says why" says "$out" 'wgctl: /etc/wireguard/bad.conf:2: [Interface] ListenPort: "99999" is not a port'
 	check "failed unit has a status text" says "$out" 'Status: "/etc/wireguard/bad.conf:2:'
 	check "failed unit is not tried again" says "$out" "status=78"
-	check "up without its endpoint" [ "$(systemctl is-active wgctl@wg1)" = active ]
+	check "up without its endpoint" active wgctl@wg1
 	check "says what it lacks" says "$(status wgctl@wg1)" "an endpoint could not be found: /etc/wireguard/wg1.conf:11:"
 	echo "192.0.2.1 late.example" >>/etc/hosts
 	check "endpoint found later" within 90 sh -c 'wg show wg1 endpoints | grep -q 192.0.2.1:51821'
-	check "peer reached then" ping -q -c 1 -W 20 10.9.0.1
+	check "peer reached then" ping -q -c 1 -w 60 10.9.0.1
 	check "hook in the sandbox" says "$(iptables -S FORWARD)" "-A FORWARD -i wg1 -j ACCEPT"
 	check "device in the unit's cgroup" grep -q 'wgctl@wg1.service' /proc/"$(pgrep -x -f 'wgctl device-serve wg1')"/cgroup
 }
@@ -91,6 +103,7 @@ restart() {
 	check "packets in clear after stop, which the witness must see" within 20 some_packets
 	kill $pinger
 	check "nothing left of the tunnel" [ -z "$(ip -o link show wg0 2>/dev/null)$(ip rule | grep 'proto 87')$(nft list tables | grep -w wgctl-wg0)$(ls /run/wgctl | grep wg0)" ]
+	check "nameserver is gone" sh -c '! grep 10.8.0.53 /etc/resolv.conf'
 	check "stop of the unit it was required by" [ "$(systemctl is-active dependent)" = inactive ]
 }
 
@@ -107,12 +120,11 @@ quick() {
 	systemctl stop wgctl.target
 	check "wgctl.target stops what is a part of it" within 60 sh -c '! systemctl -q is-active wgctl@wg1 && ! ip link show wg1 2>/dev/null'
 	wgctl install-links --force /usr/bin 2>/dev/null
-	check "its hook's rule is gone" sh -c '! iptables -S FORWARD | grep wg1'
 	check "Debian's unit" systemctl start wg-quick@wg0
-	check "carries" ping -q -c 1 -W 20 10.8.0.1
+	check "carries" ping -q -c 1 -w 60 10.8.0.1
 	check "Debian's unit reloads" systemctl reload wg-quick@wg0
 	check "Debian's unit stops" systemctl stop wg-quick@wg0
-	check "and leaves nothing" [ -z "$(ip -o link show wg0 2>/dev/null)$(ip rule | grep 'proto 87')$(nft list tables)" ]
+	check "and leaves nothing" [ -z "$(ip -o link show wg0 2>/dev/null)$(ip rule | grep 'proto 87')$(nft list tables | grep wgctl)" ]
 	install -m 644 "$UNITS/wg-quick@.service" /usr/lib/systemd/system/wg-quick@.service
 	systemctl daemon-reload
 	check "our unit of that name" systemctl start wg-quick@wg0
@@ -121,6 +133,7 @@ quick() {
 	check "which took it over" [ "$(systemctl is-active wg-quick@wg0 wgctl@wg0 | tr '\n' ' ')" = "inactive active " ]
 }
 
-for part in boot reload restart watchdog quick; do
+for part in guest boot reload restart watchdog quick; do
 	$part
 done
+exit 7

@@ -190,7 +190,8 @@ func lookAtFilters(ctx context.Context, m *check.Machine) {
 	if err == nil {
 		err = filter.Ready()
 	}
-	if errors.Is(err, unix.EPERM) && !m.Root {
+	if onlyRoot(err) {
+		m.Filter = "only root sees that"
 		return
 	}
 	m.PacketFilter = errorText(err)

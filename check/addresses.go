@@ -41,6 +41,11 @@ var addressRules = []Rule{
 		Why:   "the interface can't be made: the name is taken",
 		Mend:  "rename the file",
 	}, {
+		Name: "two-units", Severity: Warning, file: twoUnits,
+		Finds: "a tunnel that two units of systemd bring up at boot",
+		Why:   "they exclude each other: which of them has it is up to chance",
+		Mend:  "systemctl disable the one that isn't wanted",
+	}, {
 		Name: "mtu-small", Severity: Warning, file: mtuSmall,
 		Finds: "an MTU below 1280 where IPv6 goes through, or below 576",
 		Why:   "the kernel takes IPv6 off a link below 1280, and IPv4 below 576 is cut to pieces",
@@ -156,6 +161,16 @@ func nameTaken(l *look) {
 	}
 	if link, ok := l.host.link(l.file.Name); ok && !link.WireGuard {
 		l.whole("this host has a link %s that is no WireGuard interface", link.Name)
+	}
+}
+
+func twoUnits(l *look) {
+	if l.host == nil {
+		return
+	}
+	quick, ours := "wg-quick@"+l.file.Name+".service", "wgctl@"+l.file.Name+".service"
+	if slices.Contains(l.host.Units, quick) && slices.Contains(l.host.Units, ours) {
+		l.whole("is brought up by %s and by %s", quick, ours)
 	}
 }
 

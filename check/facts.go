@@ -19,6 +19,8 @@ type Facts struct {
 	// UDPPorts are those that a socket is bound to.
 	UDPPorts []uint16 `json:"udp_ports"`
 	Resolver Resolver `json:"resolver"`
+	// Units are those of tunnels that systemd starts at boot, by name.
+	Units []string `json:"units,omitempty"`
 	// Session is the address that the administrator's session comes from;
 	// invalid if he sits at the host.
 	Session netip.Addr `json:"session,omitzero"`

@@ -165,6 +165,11 @@ func TestCheckHost(t *testing.T) {
 	if got := checkWith(h, "wg0", "--names").rules(); len(got) > 0 {
 		t.Errorf("with a name of /etc/hosts: %v", got)
 	}
+	h.Sh("mkdir -p /etc/systemd/system; cd /etc/systemd/system; mkdir -p multi-user.target.wants; ln -s /x multi-user.target.wants/wg-quick@wg0.service; ln -s /x multi-user.target.wants/wgctl@wg0.service")
+	if got := checkWith(h, "wg0").rules(); !slices.Equal(got, []string{"two-units"}) {
+		t.Errorf("with two units: %v", got)
+	}
+	h.Must("rm", "/etc/systemd/system/multi-user.target.wants/wg-quick@wg0.service")
 	// --fix closes the folder and the file.
 	h.Sh("chmod 0755 /etc/wireguard; chmod 0644 /etc/wireguard/wg0.conf")
 	said(t, h.Wgctl("check", "--all", "--host", "--fix").Stdout, "[#] chmod 0600 /etc/wireguard/wg0.conf\n", "[#] chmod 0700 /etc/wireguard\n")

@@ -74,6 +74,14 @@ func TestHowTos(t *testing.T) {
 			return hosts
 		},
 		"from-wg-quick.md": func(t testing.TB) map[string]*Host { return internetOf(t, "relay", "laptop") },
+		"ci.md": func(t testing.TB) map[string]*Host {
+			h := newTunnelHost(t, "runner")
+			h.Must("mount", "-t", "tmpfs", "none", "/srv")
+			// What ip-netns(8) leaves behind.
+			h.Sh("mkdir -m 755 /run/netns && mount --bind /run/netns /run/netns && mount --make-shared /run/netns")
+			h.Must("mkdir", "-m", "700", "/run/wgctl/netns")
+			return map[string]*Host{"runner": h}
+		},
 		"../nas-relay.md": func(t testing.TB) map[string]*Host {
 			hosts := internetOf(t, "relay", "nas", "visitor")
 			hosts["nas"].Answer(":22", ":443")
@@ -113,6 +121,7 @@ func TestHowTos(t *testing.T) {
 			}
 			p.play(t, hosts)
 			for name, h := range hosts {
+				h.Sh("rmdir /run/wgctl/netns/* 2>/dev/null || true") // of namespaces that are gone
 				h.Unchanged(before[name])
 			}
 		})

@@ -118,7 +118,7 @@ func (p page) play(t testing.TB, hosts map[string]*Host) {
 	t.Helper()
 	for _, h := range hosts {
 		h.Setenv("PATH", filepath.Dir(Bin(t))+":"+os.Getenv("PATH"))
-		h.Setenv("HOME", "/root")
+		h.Setenv("HOME", "/run")
 		h.Setenv("SSH_CONNECTION", "127.0.0.1 1 127.0.0.1 22") // whoever runs the tests doesn't matter
 	}
 	for _, b := range p.blocks {
@@ -130,6 +130,10 @@ func (p page) play(t testing.TB, hosts map[string]*Host) {
 		case h == nil:
 			t.Fatalf("%s: there is no host %q here to play that on", where, b.host)
 		case b.language != "console":
+			// All else is the machine's own.
+			if dir := strings.SplitN(b.file, "/", 3)[1]; h.Run("mountpoint", "-q", "/"+dir).Code != 0 {
+				t.Fatalf("%s: /%s is not the host's alone: mount something there", where, dir)
+			}
 			h.WriteFileMode(b.file, b.text, 0o600)
 			continue
 		}

@@ -61,7 +61,7 @@ func facts(ctx context.Context, machine, resolver bool) (*check.Facts, error) {
 		return nil, fmt.Errorf("connecting to the kernel: %w", err)
 	}
 	defer func() { _ = kernel.Close() }()
-	f := &check.Facts{Sysctls: map[string]string{}, UDPPorts: udpPorts(), Session: sessionAddress().Unmap().WithZone("")}
+	f := &check.Facts{Sysctls: map[string]string{}, Units: enabledUnits(), UDPPorts: udpPorts(), Session: sessionAddress().Unmap().WithZone("")}
 	all, err := kernel.Survey(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("reading links: %w", err)
@@ -100,6 +100,18 @@ func errorText(err error) string {
 		return ""
 	}
 	return err.Error()
+}
+
+// enabledUnits are the units of tunnels that were enabled: systemctl makes links
+// to them in the folders of targets.
+func enabledUnits() (units []string) {
+	for _, of := range []string{"wg-quick@*.service", "wgctl@*.service"} {
+		links, _ := filepath.Glob("/etc/systemd/system/*.wants/" + of)
+		for _, l := range links {
+			units = append(units, filepath.Base(l))
+		}
+	}
+	return units
 }
 
 // udpPorts reads those of both families from proc(5). Sockets of the kernel's
@@ -190,7 +202,8 @@ func lookAtFilters(ctx context.Context, m *check.Machine) {
 	if err == nil {
 		err = filter.Ready()
 	}
-	if errors.Is(err, unix.EPERM) && !m.Root {
+	if onlyRoot(err) {
+		m.Filter = "only root sees that"
 		return
 	}
 	m.PacketFilter = errorText(err)

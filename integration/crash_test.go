@@ -201,7 +201,7 @@ func TestCrashes(t *testing.T) {
 				t.Fatalf("without a fault: %v, %d calls", plain, plain.Calls)
 			}
 			n := 0
-			for i, at := range crashPoints(t, plain.Calls, rounds(12, 2)) {
+			for i, at := range crashPoints(t, plain.Calls, rounds(9, 2)) {
 				nexts := []string{"down", "up", "reload"}
 				if !wholeSweep() {
 					nexts = nexts[i%3 : i%3+1]

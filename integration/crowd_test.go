@@ -104,7 +104,7 @@ func whim(rnd *rand.Rand, bin, name, peer string) []string {
 
 // try runs a program from any goroutine. The code is -1 if it did not end.
 func (h *Host) try(args []string) (code int, text string) {
-	ctx, cancel := context.WithTimeout(context.Background(), Timeout(runLimit))
+	ctx, cancel := context.WithTimeout(context.Background(), Timeout(3*runLimit)) // many wait before it
 	defer cancel()
 	out, err := h.command(ctx, args).CombinedOutput()
 	exit := (*exec.ExitError)(nil)

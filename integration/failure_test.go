@@ -258,7 +258,7 @@ func afterSignal(r *rig, i Injected) string {
 }
 
 // killRounds is how often up, and down, is killed.
-func killRounds() int { return rounds(50, 4) }
+func killRounds() int { return rounds(30, 4) }
 
 // An up that is killed at any moment leaves a state from which a down alone
 // leads to the host as it was, and an up alone to the whole tunnel. Likewise a

@@ -28,7 +28,7 @@ func TestFaults(t *testing.T) {
 			}
 			codes, n := map[int]int{}, 0
 			first := seeded(t).IntN(len(faultErrors))
-			for i, at := range crashPoints(t, plain.Calls, 12) {
+			for i, at := range crashPoints(t, plain.Calls, 9) {
 				kind := faultErrors[(first+i)%len(faultErrors)]
 				failed := w.Inject(Fault{Kind: kind, At: at}, w.ready(verb)...)
 				if failed.Hit == "" {

@@ -16,11 +16,11 @@ const raceLimit = 30 * time.Second
 
 // raceRounds is how often each of the two classic races is run: a thousand
 // times in a whole sweep.
-func raceRounds() int {
-	if wholeSweep() && slowness() == 1 {
-		return 1000
+func raceRounds(t *testing.T) int {
+	if slowness() > 1 {
+		return 5
 	}
-	return rounds(50, 5)
+	return repeated(t, 40, 1000)
 }
 
 // atOnce runs two wgctl at the same time.
@@ -36,7 +36,7 @@ func TestTwoUpsAtOnce(t *testing.T) {
 	h := newTunnelHost(t, "h")
 	h.WriteFile(configOf("wg0"), fullTunnel(t, 0))
 	before := h.Snapshot()
-	for n := range raceRounds() {
+	for n := range raceRounds(t) {
 		a, b := atOnce(h, []string{"up", "wg0"}, []string{"up", "wg0"})
 		won, lost := a, b
 		if a.Code != 0 {
@@ -87,7 +87,7 @@ func TestTwoFullTunnelsAtOnce(t *testing.T) {
 	h.WriteFile(configOf("wg1"), fullTunnel(t, 1))
 	before := h.Snapshot()
 	names := []string{"wg0", "wg1"}
-	for n := range raceRounds() {
+	for n := range raceRounds(t) {
 		a, b := atOnce(h, []string{"up", "wg0"}, []string{"up", "wg1"})
 		if a.Code != 0 || b.Code != 0 {
 			t.Fatalf("round %d: %v\n%v", n, a, b)

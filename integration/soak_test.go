@@ -3,6 +3,7 @@
 package integration
 
 import (
+	"os"
 	"regexp"
 	"strconv"
 	"testing"
@@ -10,14 +11,27 @@ import (
 )
 
 // soakCycles is how often a tunnel comes and goes: 2,000 times in a whole sweep.
-func soakCycles() int {
-	switch {
-	case wholeSweep() && slowness() > 1:
-		return 60
-	case wholeSweep():
-		return 2000
+func soakCycles(t *testing.T) int {
+	if slowness() > 1 {
+		return repeated(t, 15, 60)
 	}
-	return 25
+	return repeated(t, 15, 2000)
+}
+
+// repeated is how often something is done: as WGCTL_TEST_ROUNDS says, else a
+// few times, or many in a whole sweep.
+func repeated(t *testing.T, few, whole int) int {
+	t.Helper()
+	text := os.Getenv("WGCTL_TEST_ROUNDS")
+	switch n, err := strconv.Atoi(text); {
+	case text != "" && (err != nil || n < 3):
+		t.Fatalf("WGCTL_TEST_ROUNDS: %q is no number of rounds", text)
+	case text != "":
+		return n
+	case wholeSweep():
+		return whole
+	}
+	return few
 }
 
 // resources are what a host holds beyond what Snapshot shows: sockets of every
@@ -63,7 +77,7 @@ func TestSoak(t *testing.T) {
 	cycle(1)
 	WaitFor(t, 5*time.Second, "the process of the device to end", func() bool { return len(h.Processes()) == 0 })
 	before, held := h.Snapshot(), h.resources()
-	cycles := soakCycles()
+	cycles := soakCycles(t)
 	memory := map[int]int{}
 	for n := range cycles {
 		if n == cycles/3 || n == cycles*2/3 {

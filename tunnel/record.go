@@ -260,9 +260,21 @@ func (rs *Records) lock(ctx context.Context, name string, waiting func(pid strin
 		select {
 		case <-ctx.Done():
 			return nil, fmt.Errorf("waiting for the lock %s: %w", path, context.Cause(ctx))
-		case <-time.After(5 * time.Millisecond):
+		case <-time.After(lockPoll(time.Since(start))):
 		}
 	}
+}
+
+// lockPoll is how long to wait before the next try. Who has waited long tries
+// more often than who has just come, so that in a crowd nobody waits for ever.
+func lockPoll(waited time.Duration) time.Duration {
+	switch {
+	case waited < time.Second:
+		return 10 * time.Millisecond
+	case waited < 5*time.Second:
+		return 4 * time.Millisecond
+	}
+	return time.Millisecond
 }
 
 // tryLock opens and locks the file. A holder removes its file before it lets

@@ -92,6 +92,9 @@ var fences = []fence{
 		pkg: "dns", ours: []string{nothing}, why: "resolver settings are data, whoever wants them",
 		banned: join(netlink, wireguardGo, cli, []ban{ini, nftables, iptables}), bannedHere: quiet,
 	}, {
+		pkg: "namespace", ours: []string{nothing}, why: "a namespace is entered, whatever is in it",
+		banned: join(netlink, wireguardGo, cli, []ban{ini, nftables, iptables}), bannedHere: quiet,
+	}, {
 		pkg: "netlinkx", ours: []string{"routes"}, why: "the kernel is told what to do by whoever decides: routes and rules are the only types that it shares",
 		banned: join(wireguardGo, cli, []ban{ini, nftables, iptables}), bannedHere: quiet,
 	}, {
@@ -108,7 +111,7 @@ var fences = []fence{
 		pkg: "tunnel/shell", ours: []string{nothing}, why: "a shell runs what it is given, whoever gives it",
 		bannedHere: join(quiet, []ban{{"os/signal", "signals end it, with all that it runs"}}),
 	}, {
-		pkg: "tunnel", ours: []string{"config", "routes", "firewall", "dns", "netlinkx", "tunnel/hook"},
+		pkg: "tunnel", ours: []string{"config", "routes", "firewall", "dns", "netlinkx", "namespace", "tunnel/hook"},
 		why:    "tunnel is given a Host: it neither starts devices itself nor knows who calls it",
 		banned: join(wireguardGo, cli), bannedHere: join(netlink, quiet, []ban{nftables, iptables, ini, bus}),
 	}, {

@@ -102,6 +102,9 @@ func openTUN(fd int, ifname string) (tun.Device, error) {
 	if err := unix.SetNonblock(fd, true); err != nil {
 		return nil, fmt.Errorf("using descriptor %d as a TUN: %w", fd, err)
 	}
+	if isAway(fd) {
+		return openAwayTUN(fd)
+	}
 	file := os.NewFile(uintptr(fd), cloneDevice)
 	dev, err := tun.CreateTUNFromFile(file, device.DefaultMTU)
 	if err != nil {

@@ -176,7 +176,9 @@ func (f *file) restore(absent bool, s Settings) error {
 	case absent:
 		err := gone(os.Remove(f.path))
 		if f.alone {
-			_ = os.Remove(filepath.Dir(f.path)) // unless somebody has put something there
+			dir := filepath.Dir(f.path)
+			_ = os.Remove(dir) // unless somebody has put something there
+			_ = os.Remove(filepath.Dir(dir))
 		}
 		return err
 	case len(kept) == 0 && s.Previous != "":

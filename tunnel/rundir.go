@@ -43,16 +43,37 @@ const (
 // for any other. Where root, as of a user namespace, can't write there, it is
 // in $XDG_RUNTIME_DIR.
 func RunDir() string {
+	dir, known := ownRunDir()
+	if known {
+		return dir
+	}
+	// Who may not look at the first process is where it is, unless there are
+	// records that say otherwise.
+	if _, err := os.Stat(dir); err == nil {
+		return dir
+	}
+	return runBase()
+}
+
+// NamespaceRunDir is RunDir for a process that went to another namespace.
+func NamespaceRunDir() string {
+	dir, _ := ownRunDir()
+	return dir
+}
+
+// ownRunDir is the folder of the process' namespace; not known if it may be that
+// of the first process all the same.
+func ownRunDir() (dir string, known bool) {
 	base := runBase()
 	var own, first unix.Stat_t
 	if unix.Stat("/proc/self/ns/net", &own) != nil {
-		return base
+		return base, true
 	}
 	err := unix.Stat("/proc/1/ns/net", &first)
-	if err != nil && base == runDir || err == nil && own.Ino == first.Ino {
-		return base
+	if err == nil && own.Ino == first.Ino {
+		return base, true
 	}
-	return filepath.Join(base, namespaceDir, fmt.Sprint(own.Ino))
+	return filepath.Join(base, namespaceDir, fmt.Sprint(own.Ino)), err == nil || base != runDir
 }
 
 func runBase() string {
@@ -73,9 +94,9 @@ func canHold(dir string) bool {
 	return err == nil
 }
 
-// OwnSocketDir is where the UAPI sockets of devices are that are of the calling
-// process' namespace alone: /run/wireguard is shared by all of them.
-func OwnSocketDir() string { return filepath.Join(RunDir(), socketsDir) }
+// SocketDir is where the UAPI sockets of devices are that are of the namespace of
+// these records alone: /run/wireguard is shared by all of them.
+func (rs *Records) SocketDir() string { return filepath.Join(rs.Dir, socketsDir) }
 
 // SharedSocketDir reports whether sockets can be where wg(8) looks for them.
 func SharedSocketDir() bool { return os.Geteuid() != 0 || canHold("/run/wireguard") }

@@ -34,7 +34,7 @@ func newHost(ctx context.Context, ui *ui) (*tunnel.Host, error) {
 	if ui.place != nil {
 		resolver = dns.At(ui.place.resolvConf())
 	}
-	kernel.SocketsIn(tunnel.OwnSocketDir())
+	kernel.SocketsIn(records(ui).SocketDir())
 	stdin := os.Stdin
 	if ui.board != nil { // hooks that run at once can't share it
 		if stdin, err = os.Open(os.DevNull); err != nil {
@@ -84,11 +84,11 @@ func (p *place) furnish(ctx context.Context, ui *ui, h *tunnel.Host, kernel *net
 func newStarter(ui *ui) *userspace.Starter {
 	s := &userspace.Starter{Args: []string{serveVerb}, Alias: netlinkx.Alias, LogLevel: os.Getenv("LOG_LEVEL")}
 	if ui.place == nil && tunnel.SharedSocketDir() {
-		s.OwnSocketDir = tunnel.OwnSocketDir()
+		s.OwnSocketDir = records(ui).SocketDir()
 		return s
 	}
 	if ui.place == nil || !ui.place.private {
-		s.SocketDir = tunnel.OwnSocketDir()
+		s.SocketDir = records(ui).SocketDir()
 	}
 	if ui.place != nil && ui.place.outer == nil {
 		s.Home = ui.place.Path

@@ -109,9 +109,10 @@ func (p *place) sweep(ctx context.Context, u *ui, rs *tunnel.Records) error {
 // records are those of the namespace that this process is in.
 func records(u *ui) *tunnel.Records {
 	rs := &tunnel.Records{Dir: tunnel.RunDir()}
-	if u.place == nil {
+	if u.place == nil || u.place.private {
 		return rs
 	}
+	rs.Dir = tunnel.NamespaceRunDir()
 	rs.Namespace = &tunnel.Namespace{Path: u.place.Path, Name: u.place.Name, Cookie: namespace.Cookie()}
 	if here, err := namespace.Here(); err == nil {
 		rs.Namespace.Inode = namespace.Inode(here)

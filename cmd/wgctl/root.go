@@ -34,7 +34,7 @@ as wg-quick does, but over netlink in one process, whole or not at all.`,
 	placeFlags(tunnels...)
 	root.PersistentPreRunE = func(cmd *cobra.Command, args []string) error { return goPlace(cmd, ui, args) }
 	root.AddCommand(tunnels...)
-	root.AddCommand(newExec(ui), newExecInside(ui), newRun(ui), newCheck(ui), newDNS(ui), newStrip(ui), newConvert(ui), newInstallLinks(ui), newVersion(ui), newServe(ui), newHookShell())
+	root.AddCommand(newExec(ui), newExecInside(ui), newLab(ui), newRun(ui), newCheck(ui), newDNS(ui), newStrip(ui), newConvert(ui), newInstallLinks(ui), newVersion(ui), newServe(ui), newHookShell())
 	root.AddCommand(newWgVerbs(ui)...)
 	root.AddCommand(newCompletion(ui, root))
 	return root

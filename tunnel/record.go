@@ -225,7 +225,7 @@ func (rs *Records) LockHost(ctx context.Context) (unlock func(), err error) {
 
 func (rs *Records) lock(ctx context.Context, name string, waiting func(pid string)) (func(), error) {
 	if err := os.MkdirAll(rs.Dir, 0o700); err != nil {
-		return nil, fmt.Errorf("making the folder of locks: %w", err)
+		return nil, fmt.Errorf("making the folder of locks: %w", unwritable(err))
 	}
 	path := filepath.Join(rs.Dir, name)
 	start, told := time.Now(), false
@@ -241,7 +241,7 @@ func (rs *Records) lock(ctx context.Context, name string, waiting func(pid strin
 			err = errors.Join(os.MkdirAll(rs.Dir, 0o700), unix.EWOULDBLOCK)
 		}
 		if !errors.Is(err, unix.EWOULDBLOCK) {
-			return nil, fmt.Errorf("locking %s: %w", path, err)
+			return nil, fmt.Errorf("locking %s: %w", path, unwritable(err))
 		}
 		if !told && time.Since(start) > time.Second {
 			told = true

@@ -94,6 +94,17 @@ func canHold(dir string) bool {
 	return err == nil
 }
 
+// unwritable says what can be done about a folder that can't be written.
+func unwritable(err error) error {
+	switch {
+	case errors.Is(err, unix.EROFS):
+		return fmt.Errorf("%w (give the container --tmpfs /run, or name a folder in %s)", err, runtimeDirName)
+	case errors.Is(err, unix.EACCES) && os.Geteuid() == 0:
+		return fmt.Errorf("%w (who is root in a user namespace alone names a folder in %s, or mounts a tmpfs on /run)", err, runtimeDirName)
+	}
+	return err
+}
+
 // SocketDir is where the UAPI sockets of devices are that are of the namespace of
 // these records alone: /run/wireguard is shared by all of them.
 func (rs *Records) SocketDir() string { return filepath.Join(rs.Dir, socketsDir) }

@@ -102,6 +102,12 @@ func (in *inside) furnish(ctx context.Context) error {
 	if err := unix.Mount("proc", "/proc", "proc", unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOEXEC, ""); err != nil {
 		return fmt.Errorf("mounting /proc: %w", err)
 	}
+	// Who can't write to /run gets one that is empty.
+	if unix.Access("/run", unix.W_OK) != nil {
+		if err := unix.Mount("tmpfs", "/run", "tmpfs", unix.MS_NOSUID|unix.MS_NODEV, "mode=0755"); err != nil {
+			return fmt.Errorf("covering /run: %w", err)
+		}
+	}
 	for _, dir := range append([]string{privateRunDir, "/run/wireguard"}, resolverFolders...) {
 		if err := coverFolder(dir); err != nil {
 			return err

@@ -97,7 +97,7 @@ func (rs *Records) Load(name string) (*Record, error) {
 		return nil, nil
 	}
 	if err != nil {
-		return nil, fmt.Errorf("reading record of %s: %w", name, err)
+		return nil, fmt.Errorf("reading record of %s: %w", name, unwritable(err))
 	}
 	return decodeRecord(b, name), nil
 }

@@ -94,6 +94,15 @@ func canHold(dir string) bool {
 	return err == nil
 }
 
+// MakeRunDir makes a folder for records or sockets, for root alone, if it isn't
+// there.
+func MakeRunDir(dir string) error {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return fmt.Errorf("making %s: %w", dir, unwritable(err))
+	}
+	return nil
+}
+
 // unwritable says what can be done about a folder that can't be written.
 func unwritable(err error) error {
 	switch {

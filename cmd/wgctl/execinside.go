@@ -56,7 +56,7 @@ type inside struct {
 }
 
 func (in *inside) run(ctx context.Context) error {
-	in.ui.place = &place{outer: os.NewFile(execOuterFD, "the namespace of the caller"), private: true, file: privateResolvConf}
+	in.ui.place = &place{outer: os.NewFile(execOuterFD, "the namespace of the caller"), private: true}
 	if err := in.furnish(ctx); err != nil {
 		return execHint(err)
 	}
@@ -79,13 +79,6 @@ func (in *inside) run(ctx context.Context) error {
 	return nil
 }
 
-// The files of a private namespace are in folders that are its own: records and
-// sockets go with it.
-const (
-	privateRunDir     = "/run/wgctl"
-	privateResolvConf = privateRunDir + "/etc/resolv.conf"
-)
-
 // resolverFolders hold sockets by which names are looked up in the host's
 // namespace, around the tunnel: nss-resolve, nscd, nss-mdns.
 var resolverFolders = []string{"/run/systemd/resolve", "/run/nscd", "/var/run/nscd", "/run/avahi-daemon"}
@@ -102,24 +95,10 @@ func (in *inside) furnish(ctx context.Context) error {
 	if err := unix.Mount("proc", "/proc", "proc", unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOEXEC, ""); err != nil {
 		return fmt.Errorf("mounting /proc: %w", err)
 	}
-	// Who can't write to /run gets one that is empty.
-	if unix.Access("/run", unix.W_OK) != nil {
-		if err := unix.Mount("tmpfs", "/run", "tmpfs", unix.MS_NOSUID|unix.MS_NODEV, "mode=0755"); err != nil {
-			return fmt.Errorf("covering /run: %w", err)
-		}
+	if err := in.coverRun(); err != nil {
+		return err
 	}
-	for _, dir := range append([]string{privateRunDir, "/run/wireguard"}, resolverFolders...) {
-		if err := coverFolder(dir); err != nil {
-			return err
-		}
-	}
-	if err := os.MkdirAll(filepath.Dir(privateResolvConf), 0o755); err != nil {
-		return fmt.Errorf("keeping nameservers apart: %w", err)
-	}
-	if err := os.WriteFile(privateResolvConf, text, 0o644); err != nil {
-		return fmt.Errorf("keeping nameservers apart: %w", err)
-	}
-	if err := bindResolvConf(); err != nil {
+	if err := in.keepResolvConf(string(text)); err != nil {
 		return fmt.Errorf("keeping nameservers apart: %w", err)
 	}
 	kernel, err := netlinkx.NewKernel()
@@ -133,27 +112,45 @@ func (in *inside) furnish(ctx context.Context) error {
 	return nil
 }
 
-// coverFolder puts an empty folder in the place of another. Those that wgctl
-// uses itself are made where there are none.
-func coverFolder(dir string) error {
-	if dir == privateRunDir || dir == "/run/wireguard" {
-		if err := os.MkdirAll(dir, 0o700); err != nil {
-			return fmt.Errorf("making %s: %w", dir, err)
+// coverRun gives the namespace empty folders for records and sockets, which go
+// with it, and hides those of resolvers.
+func (in *inside) coverRun() error {
+	own := []string{tunnel.RunDir()}
+	if tunnel.SharedSocketDir() {
+		own = append(own, "/run/wireguard")
+	}
+	for _, dir := range own {
+		if err := tunnel.MakeRunDir(dir); err != nil {
+			return err
 		}
 	}
-	mode := "mode=0755"
-	err := unix.Mount("tmpfs", dir, "tmpfs", unix.MS_NOSUID|unix.MS_NODEV, mode)
-	if err != nil && err != unix.ENOENT {
-		return fmt.Errorf("covering %s: %w", dir, err)
+	for _, dir := range append(own, resolverFolders...) {
+		err := unix.Mount("tmpfs", dir, "tmpfs", unix.MS_NOSUID|unix.MS_NODEV, "mode=0755")
+		if err != nil && err != unix.ENOENT {
+			return fmt.Errorf("covering %s: %w", dir, err)
+		}
 	}
 	return nil
+}
+
+// keepResolvConf gives the namespace a resolv.conf of its own.
+func (in *inside) keepResolvConf(text string) error {
+	dir := filepath.Join(tunnel.RunDir(), "etc")
+	if err := os.Mkdir(dir, 0o755); err != nil {
+		return err
+	}
+	in.ui.place.file = filepath.Join(dir, "resolv.conf")
+	if err := os.WriteFile(in.ui.place.file, []byte(text), 0o644); err != nil {
+		return err
+	}
+	return bindResolvConf(in.ui.place.file)
 }
 
 // bindResolvConf puts the private file in the place of /etc/resolv.conf, or of
 // what that leads to, which may be in a folder that is covered now. Where there
 // is none nothing can be put.
-func bindResolvConf() error {
-	err := unix.Mount(privateResolvConf, "/etc/resolv.conf", "none", unix.MS_BIND, "")
+func bindResolvConf(private string) error {
+	err := unix.Mount(private, "/etc/resolv.conf", "none", unix.MS_BIND, "")
 	if err != unix.ENOENT {
 		return err
 	}
@@ -166,7 +163,7 @@ func bindResolvConf() error {
 	}
 	for _, dir := range resolverFolders {
 		if strings.HasPrefix(filepath.Clean(target), dir+"/") {
-			return os.Symlink(privateResolvConf, target)
+			return os.Symlink(private, target)
 		}
 	}
 	return nil
@@ -174,7 +171,7 @@ func bindResolvConf() error {
 
 // warnOfResolver says so where the nameservers can't be reached from here.
 func (in *inside) warnOfResolver() {
-	text, _ := os.ReadFile(privateResolvConf)
+	text, _ := os.ReadFile(in.ui.place.file)
 	for line := range strings.Lines(string(text)) {
 		words := strings.Fields(line)
 		if len(words) < 2 || words[0] != "nameserver" {

@@ -87,7 +87,7 @@ func newStarter(ui *ui) *userspace.Starter {
 		s.OwnSocketDir = records(ui).SocketDir()
 		return s
 	}
-	if ui.place == nil || !ui.place.private {
+	if ui.place == nil || !ui.place.private || !tunnel.SharedSocketDir() {
 		s.SocketDir = records(ui).SocketDir()
 	}
 	if ui.place != nil && ui.place.outer == nil {

@@ -13,7 +13,7 @@ import (
 
 // foregroundFlag adds --foreground.
 func foregroundFlag(cmd *cobra.Command) *bool {
-	return cmd.Flags().BoolP("foreground", "f", false, "stay, and take them down on SIGTERM or SIGINT: for containers")
+	return cmd.Flags().BoolP("foreground", "f", false, "stay until SIGTERM or SIGINT, then take them down")
 }
 
 // standBy waits for the signal to end, and takes tunnels down. As the first

@@ -38,7 +38,7 @@ func newLabUp(ui *ui) *cobra.Command {
 		Use:   "up FILE",
 		Short: "Make the hosts, networks and tunnels of a file",
 		Example: `  wgctl lab up office.lab
-  ip netns exec office-laptop ip address`,
+  wgctl status --netns-all office-laptop`,
 		Args: exactly(1, "a file"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if err := needRoot("lab up"); err != nil {

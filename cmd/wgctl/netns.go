@@ -42,8 +42,8 @@ const (
 // placeFlags adds --netns and --netns-all to verbs.
 func placeFlags(cmds ...*cobra.Command) {
 	for _, cmd := range cmds {
-		cmd.Flags().String("netns", "", "network namespace, as `NAME|PATH|PID`, of all but the UDP socket")
-		cmd.Flags().String("netns-all", "", "network namespace, as `NAME|PATH|PID`, of all")
+		cmd.Flags().String("netns", "", "in a `NAMESPACE` (name, path, PID) but for the UDP socket")
+		cmd.Flags().String("netns-all", "", "in a `NAMESPACE`, with the UDP socket")
 		_ = cmd.RegisterFlagCompletionFunc("netns", completeNamespaces)
 		_ = cmd.RegisterFlagCompletionFunc("netns-all", completeNamespaces)
 		placeFlags(cmd.Commands()...)

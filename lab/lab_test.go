@@ -6,6 +6,7 @@ import (
 	"encoding/xml"
 	"errors"
 	"io"
+	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -180,5 +181,25 @@ func TestGraphs(t *testing.T) {
 	}
 	if names != 6 {
 		t.Errorf("%d names in the picture", names)
+	}
+}
+
+// The topology of docs/lab.md is one.
+func TestDocs(t *testing.T) {
+	page, err := os.ReadFile("../docs/lab.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, rest, _ := strings.Cut(string(page), "```ini\n")
+	example, _, _ := strings.Cut(rest, "```")
+	if top := parse(t, example); len(top.Hosts) != 4 || len(top.Tunnels) != 1 {
+		t.Errorf("it has %d hosts and %d tunnels", len(top.Hosts), len(top.Tunnels))
+	}
+	for _, keys := range kinds {
+		for key := range keys {
+			if !strings.Contains(string(page), "`"+key) {
+				t.Errorf("key %s is not in docs/lab.md", key)
+			}
+		}
 	}
 }

@@ -67,7 +67,7 @@ func TestContainer(t *testing.T) {
 	// With what it takes, nothing else is needed; it stays, and goes on SIGTERM.
 	a.WriteFile(configOf("wg0"), split)
 	before := a.Snapshot()
-	p := a.Start("unshare", "-m", "sh", "-ec", inBox+withTUN+`exec chroot . /wgctl "$@"`, Bin(t), "up", "--foreground", "wg0")
+	p := a.Start("unshare", "-m", "sh", "-ec", inBox+withTUN+`exec chroot . /wgctl "$@"`, Bin(t), "run", "wg0")
 	WaitFor(t, 20*time.Second, "an answer through the tunnel", func() bool { return a.Ping("10.8.0.2") })
 	if !p.Running() {
 		t.Errorf("it did not stay: %v", p.Output())

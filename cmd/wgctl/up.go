@@ -37,7 +37,6 @@ that aren't up.`,
 	words := allFlag(cmd, "all files of "+config.Dir, allFiles)
 	backendFlag(cmd, &b.opts)
 	dnsBackendFlag(cmd, &b.opts)
-	foreground := foregroundFlag(cmd)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		if err := needRoot("up"); err != nil {
 			return err
@@ -47,10 +46,7 @@ that aren't up.`,
 		if err != nil {
 			return err
 		}
-		if err := each(cmd.Context(), ui, args, b.up); err != nil || !*foreground {
-			return err
-		}
-		return standBy(cmd.Context(), ui, args)
+		return each(cmd.Context(), ui, args, b.up)
 	}
 	return cmd
 }

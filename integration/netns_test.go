@@ -101,6 +101,7 @@ func TestUpInNamespace(t *testing.T) {
 // In a namespace that has a default route already the tunnel's goes by rules,
 // with a mark that no tunnel out here has.
 func TestUpInNamespaceWithWayOut(t *testing.T) {
+	Only(t, Userspace) // the guests have TestUpInNamespace
 	b := newBoxed(t)
 	b.host.Must("ip", "link", "add", "v0", "type", "veth", "peer", "name", "v1", "netns", "box")
 	b.inside("ip link set v1 up; ip address add 10.1.0.2/24 dev v1; ip route add default via 10.1.0.1")
@@ -116,6 +117,7 @@ func TestUpInNamespaceWithWayOut(t *testing.T) {
 // With --netns-all everything is in there. A namespace is also meant by a process
 // in it, and its nameservers are nobody's business then.
 func TestUpWhollyInNamespace(t *testing.T) {
+	Only(t, Userspace) // the guests have TestUpInNamespace
 	b := newBoxed(t, "KillSwitch = on")
 	b.host.Must("ip", "link", "set", "eth0", "netns", "box")
 	b.inside("ip address add 10.0.0.1/24 dev eth0; ip link set eth0 up; ip link set lo up")
@@ -167,6 +169,7 @@ func TestNamespaceGone(t *testing.T) {
 // Killed in the middle, up leaves what down takes away: at the first hook the
 // link is there, at the last everything is.
 func TestUpInNamespaceKilled(t *testing.T) {
+	Only(t, Userspace) // the guests have TestUpInNamespace
 	for _, hook := range []string{"PreUp", "PostUp"} {
 		t.Run(hook, func(t *testing.T) {
 			b := newBoxed(t, "DNS = 10.8.0.2", hook+" = kill -9 $PPID; sleep 1")
@@ -181,6 +184,7 @@ func TestUpInNamespaceKilled(t *testing.T) {
 // A command behind a tunnel has no other way out, is told by its nameservers,
 // ends as it would by itself, and leaves nothing.
 func TestExec(t *testing.T) {
+	Only(t, Userspace) // the guests have TestUpInNamespace
 	b := newBoxed(t, "DNS = 10.8.0.2", "PostUp = ip link show dev %i >/dev/null")
 	run := func(script string) Output { return b.host.Wgctl("exec", "wg0", "--", "sh", "-c", script) }
 	out := run("ping -n -q -c 2 -i 0.2 -W 5 10.8.0.2 >/dev/null; echo $?; ls /sys/class/net; ip route show default; cat /etc/resolv.conf; wg show interfaces; exit 7")
@@ -208,6 +212,7 @@ func TestExec(t *testing.T) {
 // However it is ended, nothing stays: a signal goes to the command, and SIGKILL
 // takes all of it.
 func TestExecEnded(t *testing.T) {
+	Only(t, Userspace) // the guests have TestUpInNamespace
 	b := newBoxed(t, "DNS = 10.8.0.2")
 	for _, c := range []struct {
 		signal syscall.Signal

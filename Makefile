@@ -85,6 +85,10 @@ fuzz: ## each fuzz target for FUZZTIME
 golden: ## rewrite the expected files of tests; look at the diff before a commit
 	$(GO) test $$(git grep -l --untracked 'flag.Bool("update"' -- '*_test.go' | xargs -r -n1 dirname | sort -u | sed 's,^,./,') -update
 
+.PHONY: release
+release: ## static binaries for all architectures, with digests, in build/release
+	VERSION=$(VERSION) scripts/release build/release
+
 .PHONY: install
 install: build ## binary, manual pages, completions and units to $(DESTDIR)$(PREFIX)
 	scripts/install ./wgctl $(PREFIX) $(DESTDIR)

@@ -92,6 +92,15 @@ var fences = []fence{
 		pkg: "dns", ours: []string{nothing}, why: "resolver settings are data, whoever wants them",
 		banned: join(netlink, wireguardGo, cli, []ban{ini, nftables, iptables}), bannedHere: quiet,
 	}, {
+		pkg: "namespace", ours: []string{nothing}, why: "a namespace is entered, whatever is in it",
+		banned: join(netlink, wireguardGo, cli, []ban{ini, nftables, iptables}), bannedHere: quiet,
+	}, {
+		pkg: "lab", ours: []string{"namespace"}, why: "the hosts of a lab are made without what is tried on them",
+		banned: join(netlink[1:], wireguardGo, cli, []ban{ini, iptables}), bannedHere: quiet,
+	}, {
+		pkg: "labtest", ours: []string{"lab", "namespace"}, why: "a lab for tests of others brings nothing along but the lab: tunnels are the program's",
+		banned: join(netlink[1:], wireguardGo, []ban{ini, iptables}),
+	}, {
 		pkg: "netlinkx", ours: []string{"routes"}, why: "the kernel is told what to do by whoever decides: routes and rules are the only types that it shares",
 		banned: join(wireguardGo, cli, []ban{ini, nftables, iptables}), bannedHere: quiet,
 	}, {
@@ -108,7 +117,7 @@ var fences = []fence{
 		pkg: "tunnel/shell", ours: []string{nothing}, why: "a shell runs what it is given, whoever gives it",
 		bannedHere: join(quiet, []ban{{"os/signal", "signals end it, with all that it runs"}}),
 	}, {
-		pkg: "tunnel", ours: []string{"config", "routes", "firewall", "dns", "netlinkx", "tunnel/hook"},
+		pkg: "tunnel", ours: []string{"config", "routes", "firewall", "dns", "netlinkx", "namespace", "tunnel/hook"},
 		why:    "tunnel is given a Host: it neither starts devices itself nor knows who calls it",
 		banned: join(wireguardGo, cli), bannedHere: join(netlink, quiet, []ban{nftables, iptables, ini, bus}),
 	}, {
@@ -125,7 +134,7 @@ var fences = []fence{
 		pkg:        "cmd/wgctl",
 		bannedHere: join(netlink, wireguardGo, []ban{nftables, iptables, ini, bus}),
 	}, {
-		pkg: "integration", ours: []string{nothing}, why: blackBox,
+		pkg: "integration", ours: []string{"lab"}, why: blackBox,
 	}, {
 		pkg: "integration/bench", ours: []string{nothing}, why: blackBox,
 	}, {
@@ -234,8 +243,8 @@ func TestIntegrationIsABlackBox(t *testing.T) {
 	for path, p := range list(t, "./...") {
 		inside := strings.HasPrefix(path, module+"/integration")
 		for _, i := range slices.Concat(p.Imports, p.TestImports, p.XTestImports) {
-			if !strings.HasPrefix(i, module+"/") {
-				continue
+			if !strings.HasPrefix(i, module+"/") || i == module+"/lab" {
+				continue // the wires between hosts are not what is tested
 			}
 			if strings.HasPrefix(i, module+"/integration") != inside {
 				t.Errorf("%s must not import %s: %s", path, i, blackBox)

@@ -38,6 +38,9 @@ type Settings struct {
 	// Private says that resolvconf is told so, as it hands the nameservers to a
 	// local resolver for the domains alone.
 	Private bool `json:"private,omitempty"`
+	// File is the file that BackendFile writes, where that isn't
+	// /etc/resolv.conf.
+	File string `json:"file,omitempty"`
 	// Last is who was told the last time, "" if nobody was.
 	Last string `json:"-"`
 	// Lax hands routing domains on to who can't route by them, as wg-quick

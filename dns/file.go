@@ -24,10 +24,19 @@ import (
 //
 // The copy's name ends in that of a tunnel that wrote the file, so that the
 // tunnel's end finds what a killed run left, whoever wrote resolv.conf since.
-type file struct{ path string }
+type file struct {
+	path string
+	// alone says that the file is that of a network namespace: programs that
+	// run there have it mounted, so that it is written in place; and it is
+	// made, with its folder, where there is none.
+	alone bool
+}
 
 // ready returns the errno of a file that can't be written.
 func (f *file) ready(Settings) error {
+	if _, err := os.Lstat(f.path); f.alone && errors.Is(err, fs.ErrNotExist) {
+		return f.canBeMade()
+	}
 	dir := unix.Access(filepath.Dir(f.path), unix.W_OK)
 	info, err := os.Lstat(f.path)
 	if err == nil && (dir != nil || info.Mode()&os.ModeSymlink == 0) {
@@ -41,6 +50,22 @@ func (f *file) ready(Settings) error {
 	}
 	return nil
 }
+
+// canBeMade returns why a file that isn't there can't be made with its folder.
+func (f *file) canBeMade() error {
+	for dir := filepath.Dir(f.path); ; dir = filepath.Dir(dir) {
+		switch err := unix.Access(dir, unix.W_OK); err {
+		case nil:
+			return nil
+		case unix.ENOENT:
+		default:
+			return fmt.Errorf("making %s: %w", f.path, err)
+		}
+	}
+}
+
+// fixed reports whether the file must stay the same inode.
+func (f *file) fixed() bool { return f.alone || isMountPoint(f.path) }
 
 func (f *file) installed(_ context.Context, ifname string) (Settings, error) {
 	text, err := readIfThere(f.path)
@@ -149,7 +174,13 @@ func (f *file) restore(absent bool, s Settings) error {
 	kept := f.kept()
 	switch {
 	case absent:
-		return gone(os.Remove(f.path))
+		err := gone(os.Remove(f.path))
+		if f.alone {
+			dir := filepath.Dir(f.path)
+			_ = os.Remove(dir) // unless somebody has put something there
+			_ = os.Remove(filepath.Dir(dir))
+		}
+		return err
 	case len(kept) == 0 && s.Previous != "":
 		return f.write(s.Interface, s.Previous)
 	case len(kept) == 0:

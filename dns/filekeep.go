@@ -35,7 +35,7 @@ func (f *file) kept() (list []kept) {
 		prefix := fmt.Sprintf("%s%s.%d-", base, keptSuffix, inode(f.path))
 		list = append(list, keptBy(prefix, true)...)
 	}
-	if !isMountPoint(f.path) {
+	if !f.fixed() {
 		list = append(list, keptBy(f.path+keptSuffix+"-", false)...)
 	}
 	return list
@@ -61,7 +61,7 @@ func (f *file) keep(tunnel string) (absent bool, err error) {
 		return true, nil
 	}
 	name := f.path + keptSuffix + "-" + tunnel
-	if !isMountPoint(f.path) {
+	if !f.fixed() {
 		// A symbolic link gets a second name itself, not what it leads to.
 		err := unix.Linkat(unix.AT_FDCWD, f.path, unix.AT_FDCWD, name, 0)
 		if err == nil {
@@ -104,7 +104,10 @@ func (f *file) temporary(tunnel string) string { return f.path + ".wgctl-new-" +
 // write replaces the file, at once where that can be. Everybody may read it,
 // whatever the umask is.
 func (f *file) write(tunnel, text string) error {
-	inPlace := isMountPoint(f.path)
+	if _, err := os.Lstat(f.path); f.alone && errors.Is(err, fs.ErrNotExist) {
+		return writeSynced(f.path, text)
+	}
+	inPlace := f.fixed()
 	for _, k := range f.kept() {
 		inPlace = inPlace || k.copied
 	}
@@ -164,6 +167,11 @@ func writeInPlace(path, text string) error {
 
 // lock keeps other tunnels out while one reads and writes the file.
 func (f *file) lock() (unlock func(), err error) {
+	if f.alone {
+		if err := os.MkdirAll(filepath.Dir(f.path), 0o755); err != nil {
+			return nil, err
+		}
+	}
 	dir, err := os.Open(filepath.Dir(f.path))
 	if err != nil {
 		return nil, err

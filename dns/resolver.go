@@ -28,7 +28,8 @@ type backend interface {
 // A Resolver tells the host's resolver what tunnels want.
 type Resolver struct {
 	facts Facts
-	path  string // of resolv.conf
+	path  string // of resolv.conf, "" if there is none that could be written
+	alone bool   // it is that of a network namespace, and nobody else is asked
 	bus   string // socket of the system bus
 }
 
@@ -52,17 +53,25 @@ func New(f Facts) *Resolver {
 // backends are those that something may stand at, the one that is cheapest to
 // look at first.
 func (r *Resolver) backends() []backend {
-	all := []backend{&file{path: r.path}, r.networkManager(), &resolved{bus: r.bus}}
+	switch {
+	case r.alone && r.path == "":
+		return nil
+	case r.alone:
+		return []backend{r.file()}
+	}
+	all := []backend{r.file(), r.networkManager(), &resolved{bus: r.bus}}
 	if c := r.facts.resolvconf(); c.Path != "" && c.Flavour != Systemd {
 		all = append(all, &resolvconf{choice: c})
 	}
 	return all
 }
 
+func (r *Resolver) file() *file { return &file{path: r.path, alone: r.alone} }
+
 func (r *Resolver) backend(name string) backend {
 	switch name {
 	case BackendFile:
-		return &file{path: r.path}
+		return r.file()
 	case BackendResolved:
 		return &resolved{bus: r.bus}
 	case BackendNetworkManager:
@@ -78,6 +87,9 @@ func (r *Resolver) networkManager() *networkManager {
 // Explain returns the choice for these settings, and its trace. Where files
 // leave it open it asks systemd-resolved and NetworkManager, within some seconds.
 func (r *Resolver) Explain(ctx context.Context, s Settings) (Choice, string, error) {
+	if r.alone {
+		return r.chooseAlone(s)
+	}
 	f := r.facts
 	f.Forced, f.Last, f.Split = s.Backend, s.Last, len(s.Routing) > 0 && !s.Lax
 	f.SearchAlone = len(s.Servers) == 0 && len(s.Search) > 0
@@ -129,8 +141,11 @@ func (r *Resolver) Choose(ctx context.Context, s Settings) (Settings, string, er
 	if err := r.backend(c.Name).ready(s); err != nil {
 		return s, trace, err
 	}
+	if r.alone {
+		s.File = r.path
+	}
 	if c.Name == BackendFile {
-		s.Previous, err = (&file{path: r.path}).previous()
+		s.Previous, err = r.file().previous()
 	}
 	return s, trace, errors.Join(err, ctx.Err())
 }
@@ -149,6 +164,9 @@ func (r *Resolver) Installed(ctx context.Context, ifname string) (Settings, erro
 			return none, fmt.Errorf("reading the resolver's settings of %s: %w", ifname, err)
 		}
 		if !s.Empty() {
+			if r.alone {
+				s.File = r.path
+			}
 			return s, nil
 		}
 	}
@@ -193,6 +211,9 @@ func (r *Resolver) Apply(ctx context.Context, s Settings) error {
 // may have half forgotten.
 func (r *Resolver) remove(ctx context.Context, s, have Settings) error {
 	name := have.Backend
+	if have.Empty() && r.alone {
+		return nil
+	}
 	if have.Empty() {
 		if c := r.facts.resolvconf(); c.Path == "" || c.Flavour == Systemd {
 			return nil

@@ -147,8 +147,8 @@ func (h *Host) mounts() []string {
 }
 
 // mountNumbers are what proc_pid_mountinfo(5) puts first: the mount's number,
-// its parent's, and the device.
-var mountNumbers = regexp.MustCompile(`^\d+ \d+ \d+:\d+ `)
+// its parent's, and the device; and the number of a namespace with a name.
+var mountNumbers = regexp.MustCompile(`^\d+ \d+ \d+:\d+ (net:\[\d+\])?`)
 
 // Processes lists the command lines of all processes in the host except its
 // first, sorted.

@@ -5,9 +5,12 @@ package integration
 import (
 	"fmt"
 	"net/netip"
+	"os"
 	"strconv"
 	"strings"
 	"testing"
+
+	"github.com/wgctl/wgctl/lab"
 )
 
 // An End is one end of a cable: an interface of a host and the addresses
@@ -60,6 +63,28 @@ func (e End) configure() {
 	fmt.Fprintf(&batch, "link set %s up\n", e.Name)
 	if out := e.Host.RunInput(batch.String(), "ip", "-batch", "-"); out.Code != 0 {
 		e.Host.t.Fatalf("connecting %s:\n%s%v", e.Host.Name, batch.String(), out)
+	}
+}
+
+// Lay makes the links, addresses and routes of a topology (docs/lab.md) between
+// hosts that are given by its names. Its networks are of two hosts each.
+func Lay(t testing.TB, topology string, hosts ...*Host) {
+	t.Helper()
+	top, err := lab.Parse(t.Name()+".lab", "[Lab]\nName = test\n"+topology)
+	if err != nil {
+		t.Fatal(err)
+	}
+	in := map[string]*os.File{}
+	for _, h := range hosts {
+		ns, err := os.Open(fmt.Sprintf("/proc/%d/ns/net", h.pid))
+		if err != nil {
+			t.Fatalf("opening the network of %s: %v", h.Name, err)
+		}
+		defer ns.Close()
+		in[h.Name] = ns
+	}
+	if err := top.Build(t.Context(), in); err != nil {
+		t.Fatal(err)
 	}
 }
 

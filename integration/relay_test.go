@@ -40,13 +40,24 @@ func newRelayed(t testing.TB) *relayed {
 		relay: newTunnelHost(t, "relay"), nas: newTunnelHost(t, "nas"), laptop: NewHost(t, "laptop"), internet: NewHost(t, "internet"),
 		relayKey: newKeyPair(t), nasKey: newKeyPair(t),
 	}
-	Connect(t, s.relay.At("eth0", relay4+"/24", relay6+"/64"), s.internet.At("eth0", far4+"/24", far6+"/64"))
-	Connect(t, s.relay.At("lan0", relayLAN4+"/24", "fd50::1/64"), s.laptop.At("eth0", laptop4+"/24", "fd50::2/64"))
-	Connect(t, s.nas.At("eth0", "198.51.100.2/24", "2001:db8:2::2/64"), s.internet.At("eth1", "198.51.100.254/24", "2001:db8:2::fe/64"))
-	s.internet.Forward()
-	s.relay.Sh("ip route add default via " + far4 + "; ip route add default via " + far6)
-	s.nas.Sh("ip route add default via 198.51.100.254; ip route add default via 2001:db8:2::fe")
-	s.laptop.Sh("ip route add default via " + relayLAN4 + "; ip route add default via fd50::1")
+	Lay(t, `
+		[Network front]
+		[Network back]
+		[Network home]
+		[Host internet]
+		Link = front `+far4+"/24 "+far6+`/64
+		Link = back 198.51.100.254/24 2001:db8:2::fe/64
+		Forward = on
+		[Host relay]
+		Link = front `+relay4+"/24 "+relay6+`/64
+		Link = home as lan0 `+relayLAN4+`/24 fd50::1/64
+		Gateway = internet
+		[Host nas]
+		Link = back 198.51.100.2/24 2001:db8:2::2/64
+		Gateway = internet
+		[Host laptop]
+		Link = home `+laptop4+`/24 fd50::2/64
+		Gateway = relay`, s.relay, s.nas, s.laptop, s.internet)
 	s.nas.Sh(`nft -f - <<-END
 		table inet witness {
 			chain arrived {

@@ -190,17 +190,25 @@ func newSite(t testing.TB) *site {
 		client: newTunnelHost(t, "client"), hub: newTunnelHost(t, "hub"), internet: NewHost(t, "internet"),
 		clientKey: newKeyPair(t), hubKey: newKeyPair(t),
 	}
-	Connect(t, s.client.At("eth0", "192.0.2.2/24", "2001:db8:2::2/64"), s.hub.At("eth0", hubLAN4+"/24", hubLAN6+"/64"))
-	Connect(t, s.hub.At("eth1", "203.0.113.1/24", "2001:db8:5::1/64"), s.internet.At("eth0", internet4+"/24", internet6+"/64"))
-	s.hub.Forward()
+	Lay(t, `
+		[Network lan]
+		[Network beyond]
+		[Host hub]
+		Link = lan `+hubLAN4+"/24 "+hubLAN6+`/64
+		Link = beyond 203.0.113.1/24 2001:db8:5::1/64
+		Forward = on
+		[Host client]
+		Link = lan 192.0.2.2/24 2001:db8:2::2/64
+		Gateway = hub
+		[Host internet]
+		Link = beyond `+internet4+"/24 "+internet6+`/64
+		Gateway = hub`, s.client, s.hub, s.internet)
 	// A device that binds to no address answers from that of the route.
 	s.hub.Sh(strings.NewReplacer("E4", hubEndpoint4, "E6", hubEndpoint6).Replace(`
 		ip address add E4/32 dev lo
 		ip address add E6/128 dev lo nodad
 		ip route replace 192.0.2.0/24 dev eth0 proto kernel scope link src E4
 		ip route replace 2001:db8:2::/64 dev eth0 proto kernel metric 256 src E6`))
-	s.client.Sh("ip route add default via " + hubLAN4 + "; ip route add default via " + hubLAN6)
-	s.internet.Sh("ip route add default via 203.0.113.1; ip route add default via 2001:db8:5::1")
 	s.hub.Sh(`nft -f - <<-END
 		table inet witness {
 			counter around4 {}

@@ -57,6 +57,10 @@ func (k AsWg) DeviceNames(ctx context.Context) ([]string, error) {
 	if err != nil && !errors.Is(err, os.ErrNotExist) && len(names) == 0 {
 		return nil, err
 	}
+	if k.ownDir != "" {
+		own, _ := os.ReadDir(k.ownDir)
+		entries = append(own, entries...)
+	}
 	for _, e := range entries {
 		name, ok := strings.CutSuffix(e.Name(), ".sock")
 		if ok && !slices.Contains(names, name) && k.hasSocket(ctx, name) {

@@ -196,6 +196,9 @@ func timeOf(b []byte) time.Time {
 // nameZones replaces link numbers by names in the endpoints of d. A link that
 // is gone keeps its number.
 func (k *Kernel) nameZones(ctx context.Context, d *Device) {
+	if k.outer != nil {
+		k = k.outer
+	}
 	for i, p := range d.Peers {
 		zone := p.Endpoint.Addr().Zone()
 		if zone == "" {

@@ -181,6 +181,9 @@ func (z *zones) find(peers []PeerChange) error {
 
 // scopeID returns the number of the link that a zone names.
 func (k *Kernel) scopeID(ctx context.Context, zone string) (uint32, error) {
+	if k.outer != nil { // the links of endpoints are those that packets leave by
+		k = k.outer
+	}
 	l, err := k.Link(ctx, zone)
 	if err == nil {
 		return uint32(l.Index), nil

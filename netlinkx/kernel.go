@@ -27,6 +27,11 @@ type Kernel struct {
 	sockets map[int]*nl.SocketHandle // for the requests that handle can't make
 	ctl     *os.File                 // a socket for ioctl(2)
 	uapiDir string
+	ownDir  string // of sockets of this namespace alone, looked at first; "" for none
+
+	// outer, if not nil, is where links are made that belong here: their UDP
+	// sockets stay there.
+	outer *Kernel
 
 	mu      sync.Mutex
 	wg      *wgctrl.Client       // nil until a device of the kernel is configured

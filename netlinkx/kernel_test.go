@@ -336,3 +336,22 @@ func TestConcurrentUse(t *testing.T) {
 		t.Errorf("%d routes, %v", len(ours), err)
 	}
 }
+
+// A link that is made from another namespace is where it belongs, whole, and
+// nowhere else.
+func TestLinkAddFromAnotherNamespace(t *testing.T) {
+	k, outer := newNamespace(t), newNamespace(t)
+	k.CreateFrom(outer)
+	if err := k.linkAdd(t.Context(), "whole", "bridge"); err != nil {
+		t.Fatal(err)
+	}
+	if l, err := k.Link(t.Context(), "whole"); err != nil || l.Alias != Alias {
+		t.Errorf("%+v, %v", l, err)
+	}
+	if _, err := outer.Link(t.Context(), "whole"); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("outside: %v", err)
+	}
+	if err := k.linkAdd(t.Context(), "whole", "bridge"); err != unix.EEXIST {
+		t.Errorf("again: %v", err)
+	}
+}

@@ -74,6 +74,10 @@ func linkOf(l netlink.Link) Link {
 	return out
 }
 
+// CreateFrom makes the WireGuard links of k from another namespace, where their
+// UDP sockets stay (wg_newlink's src_net in drivers/net/wireguard/device.c).
+func (k *Kernel) CreateFrom(outer *Kernel) { k.outer = outer }
+
 // LinkAdd makes a WireGuard link. A kernel that doesn't know the kind is
 // unix.EOPNOTSUPP.
 func (k *Kernel) LinkAdd(ctx context.Context, name string) error {
@@ -84,9 +88,16 @@ func (k *Kernel) linkAdd(ctx context.Context, name, kind string) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	req := k.request(unix.RTM_NEWLINK, unix.NLM_F_CREATE|unix.NLM_F_EXCL|unix.NLM_F_ACK)
+	from := k
+	if k.outer != nil {
+		from = k.outer
+	}
+	req := from.request(unix.RTM_NEWLINK, unix.NLM_F_CREATE|unix.NLM_F_EXCL|unix.NLM_F_ACK)
 	req.AddData(nl.NewIfInfomsg(unix.AF_UNSPEC))
 	req.AddData(nl.NewRtAttr(unix.IFLA_IFNAME, nl.ZeroTerminated(name)))
+	if k.outer != nil {
+		req.AddData(nl.NewRtAttr(unix.IFLA_NET_NS_FD, nl.Uint32Attr(uint32(k.ns))))
+	}
 	req.AddData(nl.NewRtAttr(unix.IFLA_GROUP, nl.Uint32Attr(newbornGroup)))
 	info := nl.NewRtAttr(unix.IFLA_LINKINFO, nil)
 	info.AddRtAttr(nl.IFLA_INFO_KIND, nl.NonZeroTerminated(kind))

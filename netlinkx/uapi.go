@@ -11,6 +11,7 @@ import (
 	"io"
 	"net"
 	"net/netip"
+	"os"
 	"path/filepath"
 	"strconv"
 	"time"
@@ -27,7 +28,19 @@ const (
 	uapiPatience = 30 * time.Second // for one exchange; a stopped process never answers
 )
 
-func (k *Kernel) uapiPath(name string) string { return filepath.Join(k.uapiDir, name+".sock") }
+// SocketsIn names a folder with sockets of devices of this namespace alone. It
+// comes before /var/run/wireguard, which all namespaces share.
+func (k *Kernel) SocketsIn(dir string) { k.ownDir = dir }
+
+func (k *Kernel) uapiPath(name string) string {
+	if k.ownDir != "" {
+		own := filepath.Join(k.ownDir, name+".sock")
+		if _, err := os.Lstat(own); err == nil {
+			return own
+		}
+	}
+	return filepath.Join(k.uapiDir, name+".sock")
+}
 
 // uapiDial connects to a socket. None, and one that nobody listens on, is
 // unix.EOPNOTSUPP: that link isn't a WireGuard device.

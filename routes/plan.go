@@ -25,6 +25,12 @@ type Facts struct {
 	NeedMark   bool           // a mark is chosen even if no route needs one
 	FailClosed bool           // what the tunnel can't take any more must not go elsewhere
 
+	// Outside says that the device's own packets leave by another network
+	// namespace: no route can lead them into the tunnel, and a default route
+	// that nobody else has needs no rules.
+	Outside      bool
+	DefaultTaken []Family // families that have a default route through another link
+
 	Aggregate bool // merge routes where every packet still goes the same way
 	// Elsewhere are the prefixes that tables route another way than through
 	// the link; only looked at to aggregate.
@@ -53,6 +59,11 @@ type Decision struct {
 // firstMark is where the search for a free table and mark begins, as in
 // wg-quick's add_default.
 const firstMark = 51820
+
+// firstMarkOutside is the same where the packets that get the mark leave by
+// another namespace, whose tunnels count from firstMark: rules there that keep
+// marked packets out of a tunnel are not about these.
+const firstMarkOutside = 151820
 
 // mainPriority is the priority of the kernel's own rule for the main table.
 const mainPriority = 32766
@@ -88,7 +99,7 @@ func Plan(f Facts) (Decision, error) {
 	var defaults []Family
 	for _, p := range prefixes {
 		switch {
-		case p.Bits() == 0:
+		case p.Bits() == 0 && !f.plainDefault(FamilyOf(p)):
 			defaults = append(defaults, FamilyOf(p))
 			if d.FwMark == 0 {
 				d.FwMark = chooseMark(f)
@@ -127,6 +138,21 @@ func withoutConnected(list []Route, onLink []netip.Prefix) []Route {
 		return r.Kind == Unicast && r.Table == TableMain && r.Metric == metric && r.Dst.Bits() != host && r.Dst.Bits() > 0 &&
 			slices.Contains(onLink, r.Dst)
 	})
+}
+
+// plainDefault reports whether a default route can go to the main table.
+func (f Facts) plainDefault(fam Family) bool {
+	return f.Outside && !f.FailClosed && !slices.Contains(f.DefaultTaken, fam) && lastRule(fam, f.Last) == 0
+}
+
+// lastRule is the priority of a rule that the family has already, 0 if none.
+func lastRule(fam Family, last []Rule) uint32 {
+	for _, r := range last {
+		if r.Family == fam {
+			return r.Priority
+		}
+	}
+	return 0
 }
 
 // metricOf returns the metric of a prefix' route. The kernel's own for IPv6 is
@@ -194,6 +220,9 @@ func chooseMark(f Facts) uint32 {
 		return f.LastMark
 	}
 	m := uint32(firstMark)
+	if f.Outside {
+		m = firstMarkOutside
+	}
 	for f.InUse[m] {
 		m++
 	}

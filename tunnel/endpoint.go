@@ -182,17 +182,3 @@ func lookupPort(ctx context.Context, names Names, p config.Port) (uint16, error)
 	}
 	return n, nil
 }
-
-// SystemNames looks names up as any program of the host does.
-type SystemNames struct{}
-
-// LookupHost returns the addresses of a name in the order of RFC 6724.
-func (SystemNames) LookupHost(ctx context.Context, name string) ([]netip.Addr, error) {
-	return net.DefaultResolver.LookupNetIP(ctx, "ip", name)
-}
-
-// LookupPort returns the UDP port of a service.
-func (SystemNames) LookupPort(ctx context.Context, service string) (uint16, error) {
-	n, err := net.DefaultResolver.LookupPort(ctx, "udp", service)
-	return uint16(n), err
-}

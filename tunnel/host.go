@@ -30,9 +30,28 @@ type Host struct {
 	Names     Names
 	Records   *Records
 
+	// Underlay is the routing of the namespace that devices' own packets leave
+	// by, if that is another one than the host's; nil where it isn't.
+	Underlay Underlay
+
 	// Progress, if not nil, is told how far a step with thousands of peers or
 	// routes got.
 	Progress func(done, total int, what string)
+}
+
+// An Underlay is the routing of a namespace where UDP sockets of devices are
+// whose links are elsewhere.
+type Underlay interface {
+	// PathTo is that of netlinkx.Routes.
+	PathTo(ctx context.Context, a netip.Addr, mark uint32) (netlinkx.RoutePath, error)
+}
+
+// underlay is the routing of the devices' own packets.
+func (h *Host) underlay() Underlay {
+	if h.Underlay != nil {
+		return h.Underlay
+	}
+	return h.Routes
 }
 
 // A Firewall programs the rulesets of tunnels.

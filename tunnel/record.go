@@ -51,21 +51,6 @@ type Record struct {
 	Link      int    `json:"link,omitempty"`      // index of the link that up made, 0 before
 }
 
-// Records are the records and locks of the tunnels of one network namespace.
-type Records struct{ Dir string }
-
-// RunDir is where records live: /run/wgctl for the namespace that the host's
-// first process is in, a folder below it, by the namespace's inode number,
-// for any other.
-func RunDir() string {
-	const dir = "/run/wgctl"
-	var own, first unix.Stat_t
-	if unix.Stat("/proc/self/ns/net", &own) != nil || unix.Stat("/proc/1/ns/net", &first) != nil || own.Ino == first.Ino {
-		return dir
-	}
-	return filepath.Join(dir, "netns", fmt.Sprint(own.Ino))
-}
-
 func (rs *Records) path(name string) string { return filepath.Join(rs.Dir, name+".json") }
 
 // others returns the records of all tunnels but one.
@@ -112,7 +97,7 @@ func (rs *Records) Load(name string) (*Record, error) {
 		return nil, nil
 	}
 	if err != nil {
-		return nil, fmt.Errorf("reading record of %s: %w", name, err)
+		return nil, fmt.Errorf("reading record of %s: %w", name, unwritable(err))
 	}
 	return decodeRecord(b, name), nil
 }
@@ -135,6 +120,9 @@ func (rs *Records) Save(r *Record) error {
 	b, err := r.encode()
 	if err != nil {
 		return fmt.Errorf("writing record of %s: %w", r.Spec.Name, err)
+	}
+	if err := rs.nameNamespace(); err != nil {
+		return err
 	}
 	if err := renameio.WriteFile(rs.path(r.Spec.Name), b, 0o600, renameio.WithTempDir(rs.Dir), renameio.IgnoreUmask()); err != nil {
 		return fmt.Errorf("writing record of %s: %w", r.Spec.Name, err)
@@ -237,7 +225,7 @@ func (rs *Records) LockHost(ctx context.Context) (unlock func(), err error) {
 
 func (rs *Records) lock(ctx context.Context, name string, waiting func(pid string)) (func(), error) {
 	if err := os.MkdirAll(rs.Dir, 0o700); err != nil {
-		return nil, fmt.Errorf("making the folder of locks: %w", err)
+		return nil, fmt.Errorf("making the folder of locks: %w", unwritable(err))
 	}
 	path := filepath.Join(rs.Dir, name)
 	start, told := time.Now(), false
@@ -249,8 +237,11 @@ func (rs *Records) lock(ctx context.Context, name string, waiting func(pid strin
 				_ = f.Close()
 			}, nil
 		}
+		if errors.Is(err, fs.ErrNotExist) { // a tunnel's end took the folder away
+			err = errors.Join(os.MkdirAll(rs.Dir, 0o700), unix.EWOULDBLOCK)
+		}
 		if !errors.Is(err, unix.EWOULDBLOCK) {
-			return nil, fmt.Errorf("locking %s: %w", path, err)
+			return nil, fmt.Errorf("locking %s: %w", path, unwritable(err))
 		}
 		if !told && time.Since(start) > time.Second {
 			told = true

@@ -35,6 +35,10 @@ func Resolve(ctx context.Context, h *Host, cfg *config.Config, endpoints []netip
 		DNS:       resolverSettings(cfg, have.Name, o),
 		Hooks:     HooksOf(cfg, have.Name),
 	}
+	s.Outside = h.Underlay != nil
+	if last := have.Last(); have.Up() && last != nil {
+		s.Outside = last.Outside // sockets stay where they are
+	}
 	r := resolver{h: h, cfg: cfg, have: have, last: have.Last(), spec: s, options: o}
 	steps := []func(context.Context) error{
 		func(ctx context.Context) error { return r.backend(ctx, o.Backend) },

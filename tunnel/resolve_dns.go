@@ -109,7 +109,7 @@ func dnsText(next, prev dns.Settings) string {
 	case next.Empty() && prev.Backend == dns.BackendResolved:
 		return "resolvectl revert " + next.Interface
 	case next.Empty() && prev.Backend == dns.BackendFile:
-		return "edit /etc/resolv.conf (without " + next.Interface + ")"
+		return "edit " + cmp.Or(prev.File, "/etc/resolv.conf") + " (without " + next.Interface + ")"
 	case next.Empty() && prev.Backend == dns.BackendNetworkManager:
 		return "nmcli general reload (without " + next.Interface + ")"
 	case next.Empty():
@@ -117,7 +117,7 @@ func dnsText(next, prev dns.Settings) string {
 	case next.Backend == dns.BackendResolved:
 		return fmt.Sprintf("resolvectl dns %s (%s)", next.Interface, what)
 	case next.Backend == dns.BackendFile:
-		return fmt.Sprintf("edit /etc/resolv.conf (%s: %s)", next.Interface, what)
+		return fmt.Sprintf("edit %s (%s: %s)", cmp.Or(next.File, "/etc/resolv.conf"), next.Interface, what)
 	case next.Backend == dns.BackendNetworkManager && len(next.Routing) > 0:
 		return fmt.Sprintf("nmcli general reload dns-full (%s: %s)", next.Interface, what)
 	case next.Backend == dns.BackendNetworkManager:

@@ -31,6 +31,9 @@ func (r *resolver) routes(ctx context.Context) error {
 	if r.spec.Backend == netlinkx.BackendUserspace {
 		f.OnLink = append(f.OnLink, netip.MustParsePrefix("fe80::/64")) // the kernel gives a TUN a link-local address
 	}
+	if r.spec.Outside {
+		f.Outside, f.DefaultTaken = true, r.defaultsTaken(ctx)
+	}
 	switch t := in.Table; t.Mode {
 	case config.TableOff:
 		f.Off = true
@@ -89,6 +92,17 @@ func (r *resolver) routes(ctx context.Context) error {
 	return nil
 }
 
+// defaultsTaken are the families whose default route leads through another link.
+func (r *resolver) defaultsTaken(ctx context.Context) (taken []routes.Family) {
+	for family, any := range map[routes.Family]netip.Addr{routes.V4: netip.IPv4Unspecified(), routes.V6: netip.IPv6Unspecified()} {
+		path, err := r.h.Routes.PathTo(ctx, any, 0)
+		if err == nil && path.Link != r.spec.Name {
+			taken = append(taken, family)
+		}
+	}
+	return taken
+}
+
 func (r *resolver) mtu(ctx context.Context) error {
 	if r.spec.MTU = r.cfg.Interface.MTU; r.spec.MTU != 0 {
 		return nil
@@ -114,7 +128,7 @@ func (r *resolver) mtu(ctx context.Context) error {
 			continue
 		}
 		asked[a] = true
-		path, ok, err := r.pathTo(ctx, a, mark)
+		path, ok, err := pathFrom(ctx, r.h.underlay(), a, mark)
 		if err != nil {
 			return err
 		}
@@ -124,7 +138,7 @@ func (r *resolver) mtu(ctx context.Context) error {
 	}
 	internet := 0
 	if len(paths) == 0 {
-		path, ok, err := r.pathTo(ctx, netip.Addr{}, mark)
+		path, ok, err := pathFrom(ctx, r.h.underlay(), netip.Addr{}, mark)
 		if err != nil {
 			return err
 		}
@@ -148,7 +162,12 @@ func (s *Spec) hasIPv6() bool {
 // pathTo asks for the way to an address. ok is false where the kernel says that
 // there is none; that it couldn't tell, as when memory runs out, is an error.
 func (r *resolver) pathTo(ctx context.Context, a netip.Addr, mark uint32) (path netlinkx.RoutePath, ok bool, err error) {
-	path, err = r.h.Routes.PathTo(ctx, a, mark)
+	return pathFrom(ctx, r.h.Routes, a, mark)
+}
+
+// pathFrom is pathTo by whoever's routing.
+func pathFrom(ctx context.Context, u Underlay, a netip.Addr, mark uint32) (path netlinkx.RoutePath, ok bool, err error) {
+	path, err = u.PathTo(ctx, a, mark)
 	if err == nil {
 		return path, true, nil
 	}

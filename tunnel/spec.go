@@ -30,6 +30,7 @@ type Spec struct {
 	Routes     []routes.Route   `json:"routes,omitempty"`
 	Rules      []routes.Rule    `json:"rules,omitempty"`
 	MarkChosen bool             `json:"mark_chosen,omitempty"` // Device.FwMark isn't the file's
+	Outside    bool             `json:"outside,omitempty"`     // the device's UDP socket is in another network namespace
 	Firewall   firewall.Ruleset `json:"firewall"`
 	Passage    firewall.Passage `json:"passage,omitzero"`
 	DNS        dns.Settings     `json:"dns"`

@@ -36,7 +36,7 @@ func newBoard(u *ui, names []string) *board {
 
 // row is the ui of one tunnel.
 func (b *board) row(i int) *ui {
-	return &ui{out: above{b, b.to.out}, err: above{b, b.to.err}, quick: b.to.quick, name: b.names[i], board: b, line: i}
+	return &ui{out: above{b, b.to.out}, err: above{b, b.to.err}, quick: b.to.quick, place: b.to.place, name: b.names[i], board: b, line: i}
 }
 
 // step shows what a tunnel is doing.

@@ -148,7 +148,7 @@ func look(ctx context.Context, kernel *netlinkx.Kernel) *check.Machine {
 	case !has:
 		m.WireGuard = "it knows no link of that kind"
 	}
-	if err := newStarter().Available(ctx); !onlyRoot(err) {
+	if err := newStarter(newUI(nil, nil)).Available(ctx); !onlyRoot(err) {
 		m.Userspace = errorText(err)
 	}
 	_, err := kernel.Rules(ctx)

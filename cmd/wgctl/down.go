@@ -59,6 +59,7 @@ func (t taking) down(ctx context.Context, ui *ui, arg string) error {
 	if err != nil {
 		return err
 	}
+	defer host.Records.Tidy() // without the lock
 	defer session.End()
 	session.KeepKillSwitch = t.keep
 	hooks, save := fromFile(ui, session.Have)

@@ -31,13 +31,17 @@ func newHost(ctx context.Context, ui *ui) (*tunnel.Host, error) {
 	if err != nil {
 		return nil, err
 	}
+	if ui.place != nil {
+		resolver = dns.At(ui.place.resolvConf())
+	}
+	kernel.SocketsIn(records(ui).SocketDir())
 	stdin := os.Stdin
 	if ui.board != nil { // hooks that run at once can't share it
 		if stdin, err = os.Open(os.DevNull); err != nil {
 			return nil, fmt.Errorf("opening a hook's input: %w", err)
 		}
 	}
-	return &tunnel.Host{
+	host := &tunnel.Host{
 		Progress: ui.progress,
 		Links:    kernel, Addresses: kernel, Routes: kernel, Tables: kernel, DeadEnds: kernel, Rules: kernel, Devices: kernel, Sysctls: kernel,
 		Firewall:  filter,
@@ -49,12 +53,49 @@ func newHost(ctx context.Context, ui *ui) (*tunnel.Host, error) {
 			Embedded: embeddedShell,
 		},
 		Names:   tunnel.SystemNames{},
-		Records: &tunnel.Records{Dir: tunnel.RunDir()},
-	}, nil
+		Records: records(ui),
+	}
+	if ui.place == nil {
+		return host, nil
+	}
+	return host, ui.place.furnish(ctx, ui, host, kernel)
 }
 
-func newStarter() *userspace.Starter {
-	return &userspace.Starter{Args: []string{serveVerb}, Alias: netlinkx.Alias, LogLevel: os.Getenv("LOG_LEVEL")}
+// furnish makes a host one of a namespace that --netns names.
+func (p *place) furnish(ctx context.Context, ui *ui, h *tunnel.Host, kernel *netlinkx.Kernel) error {
+	if err := p.sweep(ctx, ui, h.Records); err != nil {
+		return err
+	}
+	if p.outer == nil {
+		return nil
+	}
+	outer, err := p.openOuter()
+	if err != nil {
+		return err
+	}
+	kernel.CreateFrom(outer)
+	h.Underlay, h.Names = outer, tunnel.NamesFrom(p.outer)
+	return nil
+}
+
+// newStarter returns what starts embedded devices. Their sockets are where wg
+// looks for them, but for those of a namespace that was named: all namespaces
+// share that folder.
+func newStarter(ui *ui) *userspace.Starter {
+	s := &userspace.Starter{Args: []string{serveVerb}, Alias: netlinkx.Alias, LogLevel: os.Getenv("LOG_LEVEL")}
+	if ui.place == nil && tunnel.SharedSocketDir() {
+		s.OwnSocketDir = records(ui).SocketDir()
+		return s
+	}
+	if ui.place == nil || !ui.place.private || !tunnel.SharedSocketDir() {
+		s.SocketDir = records(ui).SocketDir()
+	}
+	if ui.place != nil && ui.place.outer == nil {
+		s.Home = ui.place.Path
+	} else if ui.place != nil {
+		s.Sockets = ui.place.outer
+	}
+	return s
 }
 
 // begin takes a tunnel's lock and looks at it.

@@ -25,9 +25,9 @@ const implementationVariable = "WG_QUICK_USERSPACE_IMPLEMENTATION"
 func starterFor(ui *ui, kernel *netlinkx.Kernel) tunnel.Userspace {
 	program := os.Getenv(implementationVariable)
 	if !ui.quick || program == "" {
-		return newStarter()
+		return newStarter(ui)
 	}
-	return &implementation{Starter: newStarter(), program: program, kernel: kernel, ui: ui}
+	return &implementation{Starter: newStarter(ui), program: program, kernel: kernel, ui: ui}
 }
 
 // quickStep is a step in wg-quick's words.

@@ -30,7 +30,11 @@ as wg-quick does, but over netlink in one process, whole or not at all.`,
 	root.SetVersionTemplate("wgctl {{.Version}}\n")
 	root.CompletionOptions.DisableDefaultCmd = true
 	root.SetHelpCommand(newHelp())
-	root.AddCommand(newUp(ui), newReload(ui), newApply(ui), newDown(ui), newRun(ui), newPlan(ui), newDiff(ui), newCheck(ui), newStatus(ui), newDNS(ui), newSave(ui), newStrip(ui), newConvert(ui), newInstallLinks(ui), newVersion(ui), newServe(ui), newHookShell())
+	tunnels := []*cobra.Command{newUp(ui), newReload(ui), newApply(ui), newDown(ui), newPlan(ui), newDiff(ui), newStatus(ui), newSave(ui)}
+	placeFlags(tunnels...)
+	root.PersistentPreRunE = func(cmd *cobra.Command, args []string) error { return goPlace(cmd, ui, args) }
+	root.AddCommand(tunnels...)
+	root.AddCommand(newExec(ui), newExecInside(ui), newLab(ui), newRun(ui), newCheck(ui), newDNS(ui), newStrip(ui), newConvert(ui), newInstallLinks(ui), newVersion(ui), newServe(ui), newHookShell())
 	root.AddCommand(newWgVerbs(ui)...)
 	root.AddCommand(newCompletion(ui, root))
 	return root

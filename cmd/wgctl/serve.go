@@ -14,7 +14,7 @@ import (
 const serveVerb = "device-serve"
 
 func newServe(ui *ui) *cobra.Command {
-	return &cobra.Command{
+	cmd := &cobra.Command{
 		Use:    serveVerb + " IF",
 		Short:  "Serve an embedded device over inherited descriptors",
 		Hidden: true,
@@ -25,4 +25,7 @@ func newServe(ui *ui) *cobra.Command {
 			})
 		},
 	}
+	// For who looks for the process; it sees itself where its link is.
+	cmd.Flags().String(userspace.AtFlag, "", "the number of the link's network namespace, if that is another one")
+	return cmd
 }

@@ -31,6 +31,10 @@ type ui struct {
 	out, err io.Writer
 	quick    bool // speak as wg-quick does
 
+	quiet bool // say nothing of steps
+
+	place *place // nil: the namespace that it was called in
+
 	// Of one tunnel among several that are worked on at once:
 	name  string
 	board *board
@@ -93,6 +97,9 @@ func (u *ui) finish(err error) int {
 	}
 	for _, h := range hints(err) {
 		u.hint(h)
+	}
+	if coded := (codedError{}); errors.As(err, &coded) {
+		return coded.code
 	}
 	switch {
 	case tunnel.Residue(err):
@@ -157,6 +164,7 @@ const manySteps = 10
 func (u *ui) step(s tunnel.Step) {
 	batch, ok := s.(tunnel.Batch)
 	switch {
+	case u.quiet:
 	case ok && (u.quick || u.board == nil && len(batch.Steps) <= manySteps):
 		for _, one := range batch.Steps {
 			u.step(one)

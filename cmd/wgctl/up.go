@@ -108,7 +108,7 @@ func clearHint(err error, have *tunnel.State) error {
 func sayBackend(ui *ui, want *tunnel.Spec, cfg *config.Config, opts tunnel.Options) {
 	forced := cmp.Or(opts.Backend, cfg.Interface.Backend, config.BackendAuto) != config.BackendAuto
 	switch {
-	case want.Backend != netlinkx.BackendUserspace:
+	case want.Backend != netlinkx.BackendUserspace, ui.quiet:
 	case ui.quick:
 		ui.note("Missing WireGuard kernel module. Falling back to slow userspace implementation.")
 	case forced:

@@ -60,6 +60,7 @@ func openAsWg() (wgDevices, error) {
 	if err != nil {
 		return nil, err
 	}
+	k.SocketsIn((&tunnel.Records{Dir: tunnel.RunDir()}).SocketDir())
 	return netlinkx.AsWg{Kernel: k}, nil // open until the process ends
 }
 

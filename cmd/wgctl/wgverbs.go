@@ -32,6 +32,13 @@ func newWgVerbs(ui *ui) []*cobra.Command {
 				if len(args) == 1 && (args[0] == "-h" || args[0] == "--help") {
 					return cmd.Help()
 				}
+				word, args, err := takeNetns(args)
+				if err == nil && word != "" {
+					err = ui.goTo(cmd.Context(), v.name, word, false, nil)
+				}
+				if err != nil {
+					return err
+				}
 				signal.Reset() // they end the process at once: there is nothing to undo
 				w := newWg(cmd.Root().Name(), streams{os.Stdin, ui.out, ui.err})
 				w.named = recordedNames

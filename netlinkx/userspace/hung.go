@@ -47,9 +47,13 @@ func (s *Starter) served(pid int, ifname string) bool {
 		return false
 	}
 	_, args, _ := bytes.Cut(text, []byte{0})
-	if string(args) != strings.Join(append(append([]string{}, s.Args...), ifname), "\x00")+"\x00" {
+	if string(args) != strings.Join(s.words(ifname), "\x00")+"\x00" {
 		return false
 	}
 	var own, its unix.Stat_t
-	return unix.Stat("/proc/thread-self/ns/net", &own) == nil && unix.Stat(folder+"ns/net", &its) == nil && own.Ino == its.Ino
+	home := threadNamespace
+	if s.Sockets != nil {
+		home = fmt.Sprintf("/proc/self/fd/%d", s.Sockets.Fd())
+	}
+	return unix.Stat(home, &own) == nil && unix.Stat(folder+"ns/net", &its) == nil && own.Ino == its.Ino
 }

@@ -11,7 +11,6 @@ import (
 	"io"
 	"net"
 	"os"
-	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -46,7 +45,7 @@ type process struct {
 }
 
 // spawn starts the process that serves the device.
-func (s *Starter) spawn(ifname string, tun, listener *os.File) (*process, error) {
+func (s *Starter) spawn(args []string, tun, listener *os.File) (*process, error) {
 	exe, err := s.executable()
 	if err != nil {
 		return nil, err
@@ -62,7 +61,7 @@ func (s *Starter) spawn(ifname string, tun, listener *os.File) (*process, error)
 	}
 	defer says.Close()
 	name := cmp.Or(s.Name, processName)
-	argv := slices.Concat([]string{name}, s.Args, []string{ifname})
+	argv := append([]string{name}, args...)
 	child, err := os.StartProcess(exe, argv, &os.ProcAttr{
 		Dir:   "/",
 		Env:   s.environ(),

@@ -23,7 +23,7 @@ func (s *Starter) Reap(ctx context.Context, ifname string) error {
 	if err := checkName(ifname); err != nil {
 		return err
 	}
-	path := socketPath(cmp.Or(s.SocketDir, SocketDir), ifname)
+	path := s.pathOf(ifname)
 	err := reap(ctx, path)
 	if errors.Is(err, unix.EADDRINUSE) && len(s.Args) > 0 {
 		if ended, endErr := s.endHung(ifname); endErr != nil {
@@ -53,6 +53,17 @@ func reap(ctx context.Context, path string) error {
 	return clearStale(ctx, path)
 }
 
+// pathOf returns where the socket of an interface is, or was made.
+func (s *Starter) pathOf(ifname string) string {
+	if s.OwnSocketDir != "" {
+		own := socketPath(s.OwnSocketDir, ifname)
+		if exists(own) || exists(tempPath(own)) {
+			return own
+		}
+	}
+	return socketPath(cmp.Or(s.SocketDir, SocketDir), ifname)
+}
+
 func exists(path string) bool {
 	_, err := os.Lstat(path)
 	return !errors.Is(err, fs.ErrNotExist)
@@ -64,7 +75,7 @@ func (s *Starter) Stale(ctx context.Context, ifname string) (bool, error) {
 	if err := checkName(ifname); err != nil {
 		return false, err
 	}
-	path := socketPath(cmp.Or(s.SocketDir, SocketDir), ifname)
+	path := s.pathOf(ifname)
 	if exists(tempPath(path)) {
 		unlock, err := lockSocketDir(ctx, filepath.Dir(path))
 		if err != nil {

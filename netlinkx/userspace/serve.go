@@ -82,10 +82,13 @@ func Serve(ctx context.Context, o ServeOptions) error {
 		err = tellReady()
 	}
 	if err == nil {
+		ctx, stop := context.WithCancel(ctx)
+		defer stop()
 		select {
 		case <-ctx.Done():
 		case <-dev.Wait():
 		case <-uapi.gone:
+		case <-homeless(ctx, os.Getenv(homeVariable)):
 		}
 	}
 	logger.Verbosef("Shutting down")

@@ -27,9 +27,18 @@ type Starter struct {
 	// socket: an attached TUN, and a bound, listening socket. 0 is none. They
 	// are Start's from then on.
 	TUN, UAPI int
+	// Sockets, if not nil, is the network namespace that the device's UDP
+	// sockets are in, while its link is in that of the calling thread.
+	Sockets *os.File
+	// Home, if not empty, is where the namespace of the calling thread is
+	// found: the device ends when another one or none is there.
+	Home string
 	// SocketDir is an absolute path; empty is the constant SocketDir. It is
 	// made, for root alone, if it doesn't exist, and stays.
 	SocketDir string
+	// OwnSocketDir, if not empty, is another folder that may hold the socket
+	// of a device: Reap and Stale look there first.
+	OwnSocketDir string
 	// Alias is the alias of the links; empty is none.
 	Alias string
 	// LogLevel is what LOG_LEVEL says: "verbose" or "debug", "error",
@@ -95,7 +104,12 @@ func (s *Starter) Start(ctx context.Context, ifname string) (err error) {
 		return err
 	}
 	defer tun.Close()
-	sock, listener, err := s.uapi(ctx, ifname)
+	var sock socket
+	var listener *os.File
+	err = s.inOuter(func() (err error) {
+		sock, listener, err = s.uapi(ctx, ifname)
+		return err
+	})
 	if err != nil {
 		return err
 	}
@@ -105,7 +119,12 @@ func (s *Starter) Start(ctx context.Context, ifname string) (err error) {
 			_ = sock.remove()
 		}
 	}()
-	p, err := s.spawn(ifname, tun, listener)
+	var p *process
+	words := s.words(ifname)
+	err = s.inOuter(func() error {
+		p, err = s.spawn(words, tun, listener)
+		return err
+	})
 	if err != nil {
 		return fmt.Errorf("starting the device's process: %w", err)
 	}
@@ -128,7 +147,12 @@ func (s *Starter) tun(ifname string) (*os.File, error) {
 		}
 	} else {
 		var err error
-		if fd, err = makeTUN(ifname, s.Alias); err != nil {
+		if s.Sockets != nil {
+			fd, err = s.makeTUNAway(ifname)
+		} else {
+			fd, err = makeTUN(ifname, s.Alias)
+		}
+		if err != nil {
 			return nil, err
 		}
 	}
@@ -162,6 +186,9 @@ func (s *Starter) environ() []string {
 	env := []string{servicePath}
 	if s.LogLevel != "" {
 		env = append(env, "LOG_LEVEL="+s.LogLevel)
+	}
+	if s.Home != "" {
+		env = append(env, homeVariable+"="+s.Home)
 	}
 	return append(env, s.Env...)
 }

@@ -28,6 +28,8 @@ func openCloneDevice() (int, error) {
 		return -1, fmt.Errorf("%w (load the module tun, or give the container --device %s)", err, cloneDevice)
 	case errors.Is(err, unix.ENODEV), errors.Is(err, unix.ENXIO):
 		return -1, fmt.Errorf("%w (the kernel has no TUN driver: load the module tun)", err)
+	case errors.Is(err, unix.EACCES) && os.Geteuid() == 0:
+		return -1, fmt.Errorf("%w (its mode keeps out who is root in a user namespace alone: chmod 0666 %s, as udev has it)", err, cloneDevice)
 	case errors.Is(err, unix.EPERM), errors.Is(err, unix.EACCES):
 		return -1, fmt.Errorf("%w (run as root, or give the container --device %s)", err, cloneDevice)
 	}
@@ -43,7 +45,7 @@ func checkNetAdmin() error {
 		return fmt.Errorf("reading capabilities: %w", err)
 	}
 	if data[0].Effective&(1<<unix.CAP_NET_ADMIN) == 0 {
-		return fmt.Errorf("making a TUN link takes CAP_NET_ADMIN: %w", unix.EPERM)
+		return fmt.Errorf("making a TUN link takes CAP_NET_ADMIN: %w (give the container --cap-add NET_ADMIN)", unix.EPERM)
 	}
 	return nil
 }
@@ -101,6 +103,9 @@ func openTUN(fd int, ifname string) (tun.Device, error) {
 	unix.CloseOnExec(fd)
 	if err := unix.SetNonblock(fd, true); err != nil {
 		return nil, fmt.Errorf("using descriptor %d as a TUN: %w", fd, err)
+	}
+	if isAway(fd) {
+		return openAwayTUN(fd)
 	}
 	file := os.NewFile(uintptr(fd), cloneDevice)
 	dev, err := tun.CreateTUNFromFile(file, device.DefaultMTU)

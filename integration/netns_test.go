@@ -1,0 +1,231 @@
+// SPDX-License-Identifier: MIT
+
+package integration
+
+import (
+	"fmt"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// A boxed host has a network namespace "box" that has no link of its own, and a
+// peer with a tunnel:
+//
+//	box ─ (wg0) ─ host ─ 10.0.0.0/24 ─ peer
+type boxed struct {
+	host, peer *Host
+	before     string // a snapshot of the host
+}
+
+func newBoxed(t testing.TB, lines ...string) *boxed {
+	t.Helper()
+	Need(t, "ping", "ss")
+	b := &boxed{host: newTunnelHost(t, "host"), peer: newTunnelHost(t, "peer")}
+	Connect(t, b.host.At("eth0", "10.0.0.1/24"), b.peer.At("eth0", "10.0.0.2/24"))
+	b.host.Must("ip", "netns", "add", "box")
+	host, peer := newKeyPair(t), newKeyPair(t)
+	b.peer.WriteFile(configOf("wg0"), interfaceSection(peer, "Address = 10.8.0.2/24, fd08::2/64", "ListenPort = 51820")+
+		peerSection(host, "AllowedIPs = 10.8.0.1/32, fd08::1/128"))
+	b.host.WriteFile(configOf("wg0"), interfaceSection(host, append([]string{"Address = 10.8.0.1/24, fd08::1/64", "ListenPort = 51821"}, lines...)...)+
+		peerSection(peer, "Endpoint = 10.0.0.2:51820", "AllowedIPs = 0.0.0.0/0, ::/0"))
+	wgctlOK(b.peer, "up", "wg0")
+	b.before = b.host.Snapshot() + b.inside("ip -br address; ip rule; ip route; ip -6 route; cat /proc/sys/net/ipv4/conf/all/src_valid_mark")
+	return b
+}
+
+// inside runs a line of shell in the box.
+func (b *boxed) inside(script string) string {
+	b.host.t.Helper()
+	return b.host.Must("ip", "netns", "exec", "box", "sh", "-ec", script).Stdout
+}
+
+// ping fails the test unless the box reaches the peer through the tunnel.
+func (b *boxed) ping() {
+	b.host.t.Helper()
+	for _, to := range []string{"10.8.0.2", "fd08::2"} {
+		WaitFor(b.host.t, 20*time.Second, "an answer from "+to, func() bool {
+			return b.host.Run("ip", "netns", "exec", "box", "ping", "-n", "-q", "-c", "1", "-W", "1", to).Code == 0
+		})
+	}
+}
+
+// unchanged fails the test unless host and box are as before.
+func (b *boxed) unchanged() {
+	b.host.t.Helper()
+	now := ""
+	for deadline := time.Now().Add(Timeout(3 * time.Second)); ; time.Sleep(50 * time.Millisecond) {
+		now = b.host.Snapshot() + b.inside("ip -br address; ip rule; ip route; ip -6 route; cat /proc/sys/net/ipv4/conf/all/src_valid_mark")
+		if now == b.before {
+			return
+		}
+		if time.Now().After(deadline) {
+			b.host.t.Errorf("not as before:\n%s", Diff(b.before, now))
+			return
+		}
+	}
+}
+
+// The link is in the namespace; the socket is where wgctl was called, or in the
+// namespace too, which then needs a way of its own.
+func TestUpInNamespace(t *testing.T) {
+	b := newBoxed(t, "DNS = 10.8.0.2, corp.example")
+	wgctlOK(b.host, "up", "--netns", "box", "wg0")
+	b.ping()
+	said(t, b.inside("ip -br link"), "wg0")
+	if got := b.host.Must("ip", "-br", "link").Stdout; strings.Contains(got, "wg0") {
+		t.Errorf("the link is out here: %s", got)
+	}
+	if out, in := b.host.Must("ss", "-Hlun").Stdout, b.inside("ss -Hlun"); !strings.Contains(out, ":51821") || in != "" {
+		t.Errorf("sockets out here:\n%sand inside:\n%s", out, in)
+	}
+	if got := b.inside("ip route show default; ip rule"); !strings.HasPrefix(got, "default dev wg0") || strings.Contains(got, "fwmark") {
+		t.Errorf("a default route that nobody else has needs no rules:\n%s", got)
+	}
+	said(t, b.inside("cat /etc/resolv.conf"), "nameserver 10.8.0.2", "search corp.example")
+	said(t, b.host.ReadFile("/etc/netns/box/resolv.conf"), "nameserver 10.8.0.2")
+	if got := b.host.ReadFile("/etc/resolv.conf"); got != nameserver {
+		t.Errorf("the host's nameservers were changed: %s", got)
+	}
+	said(t, wgctlOK(b.host, "status", "--netns", "box").Stdout, "wg0 (up)", "drift:        none", "10.8.0.2")
+	said(t, wgctlOK(b.host, "show", "--netns", "box", "wg0").Stdout, "endpoint: 10.0.0.2:51820")
+	said(t, wgctlOK(b.host, "reload", "--netns", "box", "wg0").Stderr, "nothing to change")
+	// From inside it is a tunnel like any other.
+	said(t, b.inside(Bin(t)+" reload wg0 2>&1"), "nothing to change")
+	wgctlFails(b.host, 1, "status", "wg0")
+	wgctlOK(b.host, "down", "--netns", "/run/netns/box", "wg0")
+	b.unchanged()
+}
+
+// In a namespace that has a default route already the tunnel's goes by rules,
+// with a mark that no tunnel out here has.
+func TestUpInNamespaceWithWayOut(t *testing.T) {
+	Only(t, Userspace) // the guests have TestUpInNamespace
+	b := newBoxed(t)
+	b.host.Must("ip", "link", "add", "v0", "type", "veth", "peer", "name", "v1", "netns", "box")
+	b.inside("ip link set v1 up; ip address add 10.1.0.2/24 dev v1; ip route add default via 10.1.0.1")
+	wgctlOK(b.host, "up", "--netns", "box", "wg0")
+	b.ping()
+	said(t, b.inside("ip rule; wg show wg0 fwmark 2>/dev/null || :"), "not from all fwmark 0x2510c lookup 151820")
+	wgctlOK(b.host, "down", "--netns", "box", "wg0")
+	if got := b.inside("ip rule; ip -6 rule"); strings.Contains(got, "151820") {
+		t.Errorf("rules are left:\n%s", got)
+	}
+}
+
+// With --netns-all everything is in there. A namespace is also meant by a process
+// in it, and its nameservers are nobody's business then.
+func TestUpWhollyInNamespace(t *testing.T) {
+	Only(t, Userspace) // the guests have TestUpInNamespace
+	b := newBoxed(t, "KillSwitch = on")
+	b.host.Must("ip", "link", "set", "eth0", "netns", "box")
+	b.inside("ip address add 10.0.0.1/24 dev eth0; ip link set eth0 up; ip link set lo up")
+	sleeper := b.host.Start("ip", "netns", "exec", "box", "sleep", "1000")
+	var pid string
+	WaitFor(t, 10*time.Second, "a process in the namespace", func() bool {
+		pid = strings.TrimSpace(b.host.Must("ip", "netns", "pids", "box").Stdout)
+		return pid != ""
+	})
+	before := b.host.Snapshot()
+	wgctlOK(b.host, "up", "--netns-all", pid, "wg0")
+	b.ping()
+	if out, in := b.host.Must("ss", "-Hlun").Stdout, b.inside("ss -Hlun"); out != "" || !strings.Contains(in, ":51821") {
+		t.Errorf("sockets out here:\n%sand inside:\n%s", out, in)
+	}
+	wgctlOK(b.host, "down", "--netns-all", "box", "wg0")
+	b.host.Unchanged(before)
+	sleeper.Stop()
+	said(t, wgctlFails(b.host, 1, "up", "--netns", "nowhere", "wg0").Stderr, "wgctl: there is no network namespace nowhere")
+	said(t, wgctlFails(b.host, 1, "up", "--netns", "/etc/passwd", "wg0").Stderr, "/etc/passwd is no network namespace")
+	said(t, wgctlFails(b.host, 2, "up", "--netns", "box", "--netns-all", "box", "wg0").Stderr, "not both")
+}
+
+// A namespace that is deleted takes the tunnel along, and down forgets it; one
+// that got its number is not taken for it.
+func TestNamespaceGone(t *testing.T) {
+	b := newBoxed(t, "DNS = 10.8.0.2")
+	fresh := b.host.Snapshot()
+	wgctlOK(b.host, "up", "--netns", "box", "wg0")
+	b.ping()
+	b.host.Must("ip", "netns", "delete", "box")
+	WaitFor(t, 10*time.Second, "the end of device and socket", func() bool {
+		return len(b.host.Processes()) == 0 && b.host.Must("ss", "-Hlun").Stdout == ""
+	})
+	said(t, wgctlFails(b.host, 1, "status", "--netns", "box").Stderr, "there is no network namespace box", "wgctl down --netns")
+	wgctlFails(b.host, 1, "down", "--netns", "box", "wg7")
+	said(t, wgctlOK(b.host, "down", "--netns", "box", "wg0").Stderr, "gone with its network namespace")
+	b.host.Must("ip", "netns", "add", "box")
+	b.host.Unchanged(fresh)
+	// Left and not forgotten, under the same name.
+	wgctlOK(b.host, "up", "--netns", "box", "wg0")
+	b.host.Must("ip", "netns", "delete", "box")
+	b.host.Must("ip", "netns", "add", "box")
+	wgctlOK(b.host, "up", "--netns", "box", "wg0")
+	b.ping()
+	wgctlOK(b.host, "down", "--netns", "box", "wg0")
+}
+
+// Killed in the middle, up leaves what down takes away: at the first hook the
+// link is there, at the last everything is.
+func TestUpInNamespaceKilled(t *testing.T) {
+	Only(t, Userspace) // the guests have TestUpInNamespace
+	for _, hook := range []string{"PreUp", "PostUp"} {
+		t.Run(hook, func(t *testing.T) {
+			b := newBoxed(t, "DNS = 10.8.0.2", hook+" = kill -9 $PPID; sleep 1")
+			b.host.Run(Bin(t), "up", "--netns", "box", "wg0")
+			said(t, wgctlFails(b.host, 1, "reload", "--netns", "box", "wg0").Stderr, "not whole")
+			wgctlOK(b.host, "down", "--netns", "box", "wg0")
+			b.unchanged()
+		})
+	}
+}
+
+// A command behind a tunnel has no other way out, is told by its nameservers,
+// ends as it would by itself, and leaves nothing.
+func TestExec(t *testing.T) {
+	Only(t, Userspace) // the guests have TestUpInNamespace
+	b := newBoxed(t, "DNS = 10.8.0.2", "PostUp = ip link show dev %i >/dev/null")
+	run := func(script string) Output { return b.host.Wgctl("exec", "wg0", "--", "sh", "-c", script) }
+	out := run("ping -n -q -c 2 -i 0.2 -W 5 10.8.0.2 >/dev/null; echo $?; ls /sys/class/net; ip route show default; cat /etc/resolv.conf; wg show interfaces; exit 7")
+	if out.Code != 7 || !strings.HasPrefix(out.Stdout, "0\nlo\nwg0\ndefault dev wg0") {
+		t.Errorf("%v", out)
+	}
+	said(t, out.Stdout, "nameserver 10.8.0.2")
+	b.unchanged()
+	for script, code := range map[string]int{"exit 0": 0, "kill -KILL $$": 137, "setsid sleep 1000 & exit 3": 3} {
+		if out := run(script); out.Code != code {
+			t.Errorf("%s: want %d: %v", script, code, out)
+		}
+	}
+	said(t, b.host.Fails(127, Bin(t), "exec", "wg0", "no-such-program").Stderr, "wgctl: no-such-program: no such program")
+	b.host.Fails(126, Bin(t), "exec", "wg0", "--", "/etc/passwd")
+	wgctlFails(b.host, 2, "exec", "wg0")
+	b.unchanged()
+	wgctlOK(b.host, "up", "--dns-backend", "off", "wg0")
+	said(t, wgctlFails(b.host, 1, "exec", "wg0", "true").Stderr, "wg0 is up already, and its key can't be in use twice")
+	wgctlOK(b.host, "down", "wg0")
+	said(t, wgctlOK(b.host, "exec", "--netns", "box", "--", "ip", "-br", "link").Stdout, "lo")
+	b.unchanged()
+}
+
+// However it is ended, nothing stays: a signal goes to the command, and SIGKILL
+// takes all of it.
+func TestExecEnded(t *testing.T) {
+	Only(t, Userspace) // the guests have TestUpInNamespace
+	b := newBoxed(t, "DNS = 10.8.0.2")
+	for _, c := range []struct {
+		signal syscall.Signal
+		code   int
+	}{{syscall.SIGTERM, 4}, {syscall.SIGKILL, 137}} {
+		t.Run(fmt.Sprint(c.signal), func(t *testing.T) {
+			p := b.host.Start(Bin(t), "exec", "wg0", "--", "sh", "-c", `trap "exit 4" TERM; echo here; while :; do sleep 0.1; done`)
+			p.Expect(20*time.Second, "here")
+			p.Signal(c.signal)
+			if out := p.Wait(20 * time.Second); out.Code != c.code {
+				t.Errorf("want %d: %v", c.code, out)
+			}
+			b.unchanged()
+		})
+	}
+}

@@ -53,9 +53,11 @@ func reap(ctx context.Context, path string) error {
 	return clearStale(ctx, path)
 }
 
+// exists reports whether there is a file as far as this process may know: in
+// a folder that is closed to it, it has none.
 func exists(path string) bool {
 	_, err := os.Lstat(path)
-	return !errors.Is(err, fs.ErrNotExist)
+	return err == nil
 }
 
 // Stale reports whether there is a UAPI socket of that name on which nobody

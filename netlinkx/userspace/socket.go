@@ -67,6 +67,9 @@ func (s socket) remove() error {
 func makeSocket(ctx context.Context, dir, ifname string) (socket, *os.File, error) {
 	path := socketPath(dir, ifname)
 	unlock, err := lockSocketDir(ctx, dir)
+	if errors.Is(err, fs.ErrPermission) && os.Geteuid() != 0 {
+		err = fmt.Errorf("%w: root has to give you that folder, as install -d -m 700 -o %d %s does", err, os.Geteuid(), dir)
+	}
 	if err != nil {
 		return socket{}, nil, fmt.Errorf("making UAPI socket %s: %w", path, err)
 	}

@@ -160,7 +160,10 @@ func (rs *Records) folderError(err error) error {
 func decodeRecord(b []byte, name string) *Record {
 	var r Record
 	d := json.NewDecoder(bytes.NewReader(b))
-	if d.Decode(&r) != nil || r.Version != recordVersion || r.Spec == nil || r.Spec.Name != name {
+	if d.Decode(&r) != nil || r.Version != recordVersion || r.Spec == nil || r.Spec.Name != name || r.Spec.Firewall.Check() != nil {
+		return nil
+	}
+	if r.Before != nil && r.Before.Firewall.Check() != nil {
 		return nil
 	}
 	return &r

@@ -17,7 +17,7 @@ import (
 
 // credential begins the value of a key that is one of systemd's credentials:
 // a file below $CREDENTIALS_DIRECTORY (systemd.exec(5)).
-const credential = "credential:"
+const credential = "credential:" // #nosec G101 -- a word, no secret
 
 func (b *builder) privateKeyFile(value string) {
 	if b.keyFile(value) {

@@ -112,7 +112,9 @@ func TestNoCoreDumps(t *testing.T) {
 	h.Setenv("GOTRACEBACK", "crash") // or the runtime exits by itself
 	h.WriteFile(configOf("wg0"), fullTunnel(t, 0, "PreUp = touch /run/cores/gate; while [ -e /run/cores/gate ]; do sleep 0.01; done"))
 	h.Sh("mkdir /run/cores; chmod 777 /run/cores")
-	cores := func() string { return strings.TrimSpace(h.Sh("ls -d /run/cores/*core* /core* 2>/dev/null || :").Stdout) }
+	cores := func() string {
+		return strings.TrimSpace(h.Sh("ls -d /run/cores/*core* /core* 2>/dev/null || :").Stdout)
+	}
 	h.Sh("cd /run/cores; ulimit -c unlimited; sh -c 'kill -ABRT $$' || :")
 	if cores() == "" {
 		unable(t, "no core of a shell to compare with: where does core_pattern lead?")

@@ -12,6 +12,7 @@ ROUNDS   ?= 1
 ARCH     ?= $(shell $(GO) env GOARCH)
 
 STATICCHECK = v0.8.2
+GOSEC       = v2.22.10
 GOVULNCHECK = v1.9.0
 
 VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
@@ -30,7 +31,7 @@ build: ## the static binary, ./wgctl
 	$(BUILD) -o wgctl ./cmd/wgctl
 
 .PHONY: test
-test: witnesses vet unit namespaces vms ## all tests, as root; installs what they need
+test: witnesses vet unit fuzz-briefly namespaces vms ## all tests, as root; installs what they need
 
 .PHONY: witnesses
 witnesses: ## programs that tests compare with, by apt, if any is missing
@@ -71,8 +72,11 @@ demo: build ## three hosts in namespaces, tunnels between them, and nothing left
 	@scripts/demo ./wgctl
 
 .PHONY: lint
-lint: vet ## vet, staticcheck, and govulncheck where its database can be reached
+lint: vet ## vet, staticcheck, gosec, and govulncheck where its database can be reached
 	$(GO) run honnef.co/go/tools/cmd/staticcheck@$(STATICCHECK) ./...
+	@# What isn't looked for, and why, is in scripts/gosec.
+	GOBIN=$(CURDIR)/build $(GO) install github.com/securego/gosec/v2/cmd/gosec@$(GOSEC)
+	scripts/gosec build/gosec
 	@# Status 3 is a finding; others are a database out of reach.
 	GOBIN=$(CURDIR)/build $(GO) install golang.org/x/vuln/cmd/govulncheck@$(GOVULNCHECK)
 	build/govulncheck ./... || test $$? -ne 3
@@ -80,6 +84,10 @@ lint: vet ## vet, staticcheck, and govulncheck where its database can be reached
 .PHONY: fuzz
 fuzz: ## each fuzz target for FUZZTIME
 	scripts/fuzz $(FUZZTIME)
+
+.PHONY: fuzz-briefly
+fuzz-briefly: ## each for 20 s over the committed corpus, two at a time: some two minutes
+	scripts/fuzz 20s 2
 
 .PHONY: golden
 golden: ## rewrite the expected files of tests; look at the diff before a commit
@@ -104,4 +112,4 @@ clean:
 
 .PHONY: help
 help:
-	@sed -n 's/^\([a-z]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 14

@@ -14,6 +14,7 @@ const (
 // check finds what is wrong with, or suspicious in, the file as a whole.
 func (b *builder) check() {
 	b.checkMTU()
+	b.checkKeyFiles()
 	b.checkDNS()
 	b.checkForwarding()
 	b.checkPeers()

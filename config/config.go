@@ -44,6 +44,7 @@ type Interface struct {
 	SaveConfig bool
 
 	// Keys of wgctl.
+	PrivateKeyFile   string // "": not set; see ReadKeys, which reads it into PrivateKey
 	Backend          Backend
 	HookMode         HookMode
 	HookTimeout      time.Duration  // of each hook; 0: none
@@ -75,6 +76,7 @@ type Peer struct {
 	Name                string // the Name key, or a "# friendly_name = " or "# Name = " comment inside the section
 	PublicKey           Key
 	PresharedKey        *Secret
+	PresharedKeyFile    string   // "": not set; see ReadKeys
 	Endpoint            Endpoint // zero: none
 	AllowedIPs          []AllowedIP
 	PersistentKeepalive *uint16 // seconds; 0: "off"

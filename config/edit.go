@@ -131,6 +131,7 @@ func (e *editor) updatePeer(in []int, s SavedPeer) {
 		psk = nil
 	}
 	switch {
+	case f.PresharedKeyFile != "": // is its owner's to change
 	case psk != nil && !same(f.PresharedKey, psk):
 		e.set(last, "PresharedKey", base64.StdEncoding.EncodeToString(psk[:]))
 	case psk == nil && f.PresharedKey != nil && *f.PresharedKey != (Secret{}):
@@ -157,8 +158,8 @@ func (e *editor) updatePeer(in []int, s SavedPeer) {
 // overrule returns what two sections of one peer say together; allowed IPs
 // aside, of which the last section's count.
 func overrule(p, q Peer) Peer {
-	if q.PresharedKey == nil {
-		q.PresharedKey = p.PresharedKey
+	if q.PresharedKey == nil && q.PresharedKeyFile == "" {
+		q.PresharedKey, q.PresharedKeyFile = p.PresharedKey, p.PresharedKeyFile
 	}
 	if q.PersistentKeepalive == nil {
 		q.PersistentKeepalive = p.PersistentKeepalive

@@ -42,7 +42,7 @@ func (c *Config) Format(w io.Writer) error {
 
 func (i *Interface) format(w *bytes.Buffer) {
 	w.WriteString("[Interface]\n")
-	if i.PrivateKey != nil {
+	if i.PrivateKey != nil && i.PrivateKeyFile == "" {
 		entry(w, "PrivateKey", base64.StdEncoding.EncodeToString(i.PrivateKey[:]))
 	}
 	if i.ListenPort != nil {
@@ -66,6 +66,9 @@ func (i *Interface) format(w *bytes.Buffer) {
 	}
 	if i.SaveConfig {
 		entry(w, "SaveConfig", "true")
+	}
+	if i.PrivateKeyFile != "" {
+		entry(w, "PrivateKeyFile", i.PrivateKeyFile)
 	}
 	if i.Backend != "" {
 		entry(w, "Backend", string(i.Backend))
@@ -134,7 +137,9 @@ func (p *Peer) format(w *bytes.Buffer) {
 		entry(w, "# friendly_name", p.Name)
 	}
 	entry(w, "PublicKey", p.PublicKey.String())
-	if p.PresharedKey != nil {
+	if p.PresharedKeyFile != "" {
+		entry(w, "PresharedKeyFile", p.PresharedKeyFile)
+	} else if p.PresharedKey != nil {
 		entry(w, "PresharedKey", base64.StdEncoding.EncodeToString(p.PresharedKey[:]))
 	}
 	if !p.Endpoint.IsZero() {
@@ -222,7 +227,7 @@ func (a AllowedIP) String() string {
 func Equal(a, b *Config) bool {
 	return a.Interface.equal(&b.Interface) && slices.EqualFunc(a.Peers, b.Peers, func(p, q Peer) bool {
 		return p.Name == q.Name && p.PublicKey == q.PublicKey && p.Endpoint == q.Endpoint &&
-			same(p.PresharedKey, q.PresharedKey) &&
+			p.PresharedKeyFile == q.PresharedKeyFile && (p.PresharedKeyFile != "" || same(p.PresharedKey, q.PresharedKey)) &&
 			same(p.PersistentKeepalive, q.PersistentKeepalive) &&
 			slices.Equal(p.AllowedIPs, q.AllowedIPs)
 	})
@@ -235,7 +240,7 @@ func (i *Interface) equal(j *Interface) bool {
 			return false
 		}
 	}
-	return same(i.PrivateKey, j.PrivateKey) && same(i.ListenPort, j.ListenPort) && same(i.FwMark, j.FwMark) &&
+	return i.PrivateKeyFile == j.PrivateKeyFile && (i.PrivateKeyFile != "" || same(i.PrivateKey, j.PrivateKey)) && same(i.ListenPort, j.ListenPort) && same(i.FwMark, j.FwMark) &&
 		slices.Equal(i.Addresses, j.Addresses) && slices.Equal(i.DNS, j.DNS) && slices.Equal(i.DNSSearch, j.DNSSearch) &&
 		i.MTU == j.MTU && i.Table == j.Table && i.SaveConfig == j.SaveConfig && i.Backend == j.Backend &&
 		i.HookMode == j.HookMode && i.HookTimeout == j.HookTimeout &&

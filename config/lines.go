@@ -3,7 +3,6 @@
 package config
 
 import (
-	"bufio"
 	"bytes"
 	"errors"
 	"fmt"
@@ -16,6 +15,8 @@ import (
 const (
 	maxFile = 256 << 20 // bytes
 	maxLine = 8 << 20   // bytes
+
+	maxEmpty = 1000 // lines that are wg-quick's and say nothing
 )
 
 // space is what wg and wg-quick both take for white space (isspace of the C
@@ -54,21 +55,27 @@ func squashInPlace(b []byte) []byte {
 type normaliser struct {
 	*report
 	out       []byte
-	read      func([]byte) // is given whole sections of what is written
+	read      func([]byte) // is given whole entries of what is written
 	section   section      // where wg thinks it is
 	forQuick  bool         // whether wg-quick, too, sees an [Interface] here
 	header    bool         // whether there was any header
 	iface     bool         // whether there was an [Interface]
 	peers     int          // how many [Peer] sections there were
 	keyed     bool         // whether this section had a PublicKey
+	empty     int          // how many keys had no value
 	keyless   int          // how many [Peer] sections had none: enough, and the rest isn't read
+	named     bool         // whether a comment of this section gave a name: the first counts
 	commented bool         // in the comments after a peer that was commented out
 	layout    *layout      // where entries stand, for edits; or nil
 }
 
-// sectionsAtOnce is how much is written, in bytes, before it is read: so that
-// not all of a large file stands there in each of its forms.
-const sectionsAtOnce = 64 << 10
+// readAtOnce is how much is written, in bytes, before it is read: so that not
+// all of a large file stands there in each of its forms, and that nothing is
+// read behind more faults than are told.
+const readAtOnce = 64 << 10
+
+// moreSection is the header of what goes on with the section before.
+const moreSection = "more"
 
 // flush has what was written read, if it is so much.
 func (n *normaliser) flush(bytes int) {
@@ -81,35 +88,51 @@ func (n *normaliser) flush(bytes int) {
 // normalise writes the file's entries, or returns the error of reading it.
 func (n *normaliser) normalise(r io.Reader) error {
 	limited := &io.LimitedReader{R: r, N: maxFile + 1}
-	sc := bufio.NewScanner(limited)
-	sc.Buffer(make([]byte, 0, 64<<10), maxLine+2)
-	num := 0
-	for sc.Scan() && !n.full() && n.keyless <= maxReports {
-		num++
-		line := sc.Bytes()
-		if num == 1 {
+	lines := newLineReader(limited)
+	var err error
+	for err == nil && !n.full() && n.keyless <= maxReports {
+		var line []byte
+		if line, err = lines.next(); err != nil {
+			break
+		}
+		if lines.num == 1 {
 			if bytes.HasPrefix(line, []byte("\xff\xfe")) || bytes.HasPrefix(line, []byte("\xfe\xff")) {
 				n.errorf(1, 0, "", "is UTF-16 text: save the file as UTF-8")
 				return nil
 			}
 			line = bytes.TrimPrefix(line, []byte("\xef\xbb\xbf"))
 		}
-		n.line(num, string(line))
+		if !n.idle(line) {
+			n.line(lines.num, string(line))
+		}
 	}
-	switch err := sc.Err(); {
-	case errors.Is(err, bufio.ErrTooLong):
-		n.errorf(num+1, 0, "", "line is longer than %d MiB", maxLine>>20)
-	case err != nil:
+	switch {
+	case errors.Is(err, errLongLine):
+		n.errorf(lines.num, 0, "", "line is longer than %d MiB", maxLine>>20)
+	case err != nil && err != io.EOF:
 		return fmt.Errorf("reading %s: %w", n.file, err)
 	case limited.N <= 0:
 		n.errorf(0, 0, "", "is larger than %d MiB", maxFile>>20)
-	case num == 0:
+	case lines.num == 0:
 		n.errorf(0, 0, "", "is empty")
 	case !n.iface && (!n.header || len(n.errors) == 0):
 		n.errorf(0, 0, "", "has no [Interface] section")
 	}
 	n.flush(0)
 	return nil
+}
+
+// idle reports whether a line surely says nothing, at little cost: a file may
+// have millions of them.
+func (n *normaliser) idle(line []byte) bool {
+	line = bytes.TrimLeft(line, space)
+	switch {
+	case len(line) == 0:
+		return true
+	case line[0] != '#' || bytes.IndexByte(line, 0) >= 0:
+		return false
+	}
+	return n.section != peerSection || bytes.IndexByte(line, '=') < 0 && bytes.IndexByte(line, '[') < 0
 }
 
 func (n *normaliser) line(num int, raw string) {
@@ -135,11 +158,15 @@ func (n *normaliser) sectionHeader(num int, line string) {
 	if n.section == peerSection && !n.keyed {
 		n.keyless++
 	}
-	n.keyed = false
+	n.keyed, n.named = false, false
+	again := n.section == interfaceSection
 	n.forQuick = strings.EqualFold(line, "[Interface]")
 	switch name := squash(line); {
 	case strings.EqualFold(name, "[Interface]"):
-		n.section, n.iface = interfaceSection, true
+		if n.section, n.iface = interfaceSection, true; again {
+			n.place(headerKey, num) // there may be millions of them, and they are one
+			return
+		}
 	case strings.EqualFold(name, "[Peer]"):
 		n.section = peerSection
 		n.peers++
@@ -148,7 +175,7 @@ func (n *normaliser) sectionHeader(num int, line string) {
 		n.badHeader(num, line)
 		return
 	}
-	n.flush(sectionsAtOnce)
+	n.flush(readAtOnce)
 	n.out = append(append(append(n.out, '['), n.section.String()...), "]\n"...)
 	n.emit(num, headerKey, "")
 }
@@ -178,7 +205,8 @@ func (n *normaliser) comment(num int, line string) {
 	}
 	name, value, ok := strings.Cut(text, "=")
 	name, value = strings.Trim(name, space), strings.Trim(value, space)
-	if ok && (strings.EqualFold(name, "friendly_name") || strings.EqualFold(name, "Name")) && nameFault(value) == "" {
+	if ok && !n.named && (strings.EqualFold(name, "friendly_name") || strings.EqualFold(name, "Name")) && nameFault(value) == "" {
+		n.named = true
 		n.emit(num, commentKey, value)
 	}
 }
@@ -233,7 +261,10 @@ func (n *normaliser) quickEntry(num int, k *key, raw, line string, assigned bool
 		n.emit(num, k.name, value)
 	case value == "" && (k.own() || k.name == "SaveConfig"):
 		n.errorf(num, n.section, k.name, "has no value")
+	case value == "" && n.empty > maxEmpty:
+		n.errorf(num, n.section, k.name, "has no value, as more than %d other lines", maxEmpty)
 	case value == "":
+		n.empty++
 		n.warnf("empty-value", num, n.section, k.name, "has no value and does nothing")
 	default:
 		n.emit(num, k.name, value)
@@ -292,9 +323,17 @@ func (n *normaliser) unknown(num int, line string) {
 // last triple quote of a line as it is.
 func (n *normaliser) emit(num int, key, value string) {
 	n.keyed = n.keyed || key == "PublicKey"
+	if n.flush(readAtOnce); len(n.out) == 0 {
+		n.out = append(n.out, "["+moreSection+"]\n"...)
+	}
 	n.out = append(append(n.out, key...), `="""`...)
 	n.out = append(strconv.AppendInt(n.out, int64(num), 10), ' ')
 	n.out = append(append(n.out, value...), "\"\"\"\n"...)
+	n.place(key, num)
+}
+
+// place notes where an entry stands.
+func (n *normaliser) place(key string, num int) {
 	if n.layout == nil || key == commentKey {
 		return
 	}

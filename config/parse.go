@@ -29,6 +29,7 @@ func parse(n *normaliser, r io.Reader) (*Config, []Warning, error) {
 	if err := n.normalise(io.TeeReader(r, digest)); err != nil {
 		return nil, nil, err
 	}
+	b.endSection()
 	b.cfg.digest = hex.EncodeToString(digest.Sum(nil))
 	b.check()
 	if err := rep.err(); err != nil {
@@ -62,6 +63,7 @@ type builder struct {
 	line    int
 
 	named         bool // the peer has a Name key
+	overruled     int  // how many values of the section are
 	masqueradeOff bool // the file says so
 	badValue      map[place]bool
 }
@@ -81,20 +83,28 @@ func (b *builder) build(raw *ini.File) {
 	for _, s := range raw.Sections() {
 		switch s.Name() {
 		case interfaceSection.String():
+			b.endSection()
 			b.section, b.peer = interfaceSection, InInterface
 		case peerSection.String():
+			b.endSection()
 			b.cfg.Peers = append(b.cfg.Peers, Peer{})
 			b.section, b.peer, b.named = peerSection, len(b.cfg.Peers)-1, false
+		case moreSection:
 		default:
 			continue // the reader's own section for what has no header
 		}
 		for _, k := range s.Keys() {
 			b.values(keyByFold[strings.ToLower(k.Name())], k.ValueWithShadows())
 		}
-		if b.section == peerSection {
-			b.needPublicKey()
-		}
 	}
+}
+
+// endSection looks at the section that was read as a whole.
+func (b *builder) endSection() {
+	if b.section == peerSection {
+		b.needPublicKey()
+	}
+	b.overruled = 0
 }
 
 // values sets all the values of a key. Each starts with its line number.
@@ -130,6 +140,9 @@ func (b *builder) warn(rule, format string, args ...any) {
 // if it overrules another.
 func (b *builder) scalar() {
 	if old := b.cfg.Line(b.peer, b.key, 0); old > 0 {
+		if b.overruled++; b.overruled > maxReports {
+			b.fail("is given again: there are more than %d such lines in this section", maxReports)
+		}
 		b.warn("key-twice", "is given twice: this value overrules that of line %d", old)
 	}
 	b.cfg.lines.set(b.peer, b.key, b.line)

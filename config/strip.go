@@ -13,8 +13,8 @@ import (
 var (
 	quickKeys = []string{"address", "mtu", "dns", "table", "preup", "predown", "postup", "postdown", "saveconfig"}
 	ownKeys   = map[string][]string{
-		"[interface]": {"backend", "hooks", "hooktimeout", "routemetric", "routeaggregation", "excludedips", "forward", "masquerade", "portforward", "clampmss", "killswitch", "dnsbackend", "dnsfailure"},
-		"[peer]":      {"name"},
+		"[interface]": {"privatekeyfile", "backend", "hooks", "hooktimeout", "routemetric", "routeaggregation", "excludedips", "forward", "masquerade", "portforward", "clampmss", "killswitch", "dnsbackend", "dnsfailure"},
+		"[peer]":      {"name", "presharedkeyfile"},
 	}
 )
 

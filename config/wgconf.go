@@ -3,7 +3,6 @@
 package config
 
 import (
-	"bufio"
 	"bytes"
 	"errors"
 	"fmt"
@@ -82,17 +81,17 @@ func printable(s string) string {
 func ParseWg(r io.Reader) (*WgChange, []string, error) {
 	w := &wgReader{}
 	limited := &io.LimitedReader{R: r, N: maxFile + 1}
-	sc := bufio.NewScanner(limited)
-	sc.Buffer(make([]byte, 0, 64<<10), maxLine+2)
-	for sc.Scan() {
-		if err := w.line(sc.Bytes()); err != nil {
+	lines := newLineReader(limited)
+	line, err := lines.next()
+	for ; err == nil; line, err = lines.next() {
+		if err := w.line(line); err != nil {
 			return nil, w.warnings, err
 		}
 	}
-	switch err := sc.Err(); {
-	case errors.Is(err, bufio.ErrTooLong):
+	switch {
+	case errors.Is(err, errLongLine):
 		return nil, w.warnings, wgErrorf("Line is longer than %d MiB", maxLine>>20)
-	case err != nil:
+	case err != io.EOF:
 		return nil, w.warnings, err
 	case limited.N <= 0:
 		return nil, w.warnings, wgErrorf("File is larger than %d MiB", maxFile>>20)

@@ -103,6 +103,15 @@ func (c chain) text() string {
 	return b.String()
 }
 
+// Check returns an error if the ruleset, of which anybody may have written the
+// text, can't be written as rules.
+func (r Ruleset) Check() error {
+	if r.Empty() {
+		return nil
+	}
+	return r.validate()
+}
+
 // validate returns an error if the ruleset can't be written as rules.
 func (r Ruleset) validate() error {
 	if !ifname.MatchString(r.Interface) {

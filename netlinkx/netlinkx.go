@@ -83,10 +83,14 @@ func (k Key) MarshalText() ([]byte, error) { return []byte(k.String()), nil }
 
 // UnmarshalText reads the base64 form.
 func (k *Key) UnmarshalText(b []byte) error {
+	const length = 44
 	var d [33]byte
+	if len(b) != length { // Decode needs room for all that it is given
+		return fmt.Errorf("not a key of %d base64 characters", length)
+	}
 	n, err := base64.StdEncoding.Strict().Decode(d[:], b)
 	if err != nil || n != len(k) {
-		return fmt.Errorf("not a key of 44 base64 characters")
+		return fmt.Errorf("not a key of %d base64 characters", length)
 	}
 	copy(k[:], d[:])
 	return nil

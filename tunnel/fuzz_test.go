@@ -36,6 +36,7 @@ func FuzzRecord(f *testing.F) {
 		f.Add(text)
 	}
 	f.Add([]byte(`{"version":2,"phase":"changing","spec":{"name":"wg0","device":{},"firewall":{"interface":""},"hooks":{}},"before":{}}`))
+	f.Add([]byte(`{"version":2,"phase":"up","spec":{"name":"wg0","device":{},"firewall":{"interface":"wg0","extra":[{"chain":{"table":"x","hook":"y"},"verdict":"accept"}]}}}`))
 	f.Fuzz(func(t *testing.T, text []byte) {
 		r := decodeRecord(text, "wg0")
 		if r == nil {

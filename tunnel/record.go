@@ -14,6 +14,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/google/renameio/v2"
@@ -96,17 +97,51 @@ func (rs *Records) Load(name string) (*Record, error) {
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}
+	if err == nil {
+		err = rs.trusted()
+	}
 	if err != nil {
 		return nil, fmt.Errorf("reading record of %s: %w", name, unwritable(err))
 	}
 	return decodeRecord(b, name), nil
 }
 
+// trusted refuses a folder that another user can write: the hooks of a record
+// are run, and its other files are written.
+func (rs *Records) trusted() error {
+	fi, err := os.Lstat(rs.Dir)
+	if err != nil {
+		return err
+	}
+	st, ok := fi.Sys().(*syscall.Stat_t)
+	switch {
+	case !ok || !fi.IsDir():
+		return fmt.Errorf("%s is no folder", rs.Dir)
+	case st.Uid != 0 && int(st.Uid) != os.Geteuid():
+		return fmt.Errorf("%s belongs to user %d, whose tunnels it has: run wgctl as that user", rs.Dir, st.Uid)
+	case fi.Mode().Perm()&0o022 != 0:
+		return fmt.Errorf("%s can be written by others than its owner: its mode is %04o", rs.Dir, fi.Mode().Perm())
+	}
+	return nil
+}
+
+// folderError says how who isn't root gets a folder of his own.
+func (rs *Records) folderError(err error) error {
+	err = fmt.Errorf("making the folder of locks: %w", unwritable(err))
+	if errors.Is(err, fs.ErrPermission) && os.Geteuid() != 0 {
+		err = fmt.Errorf("%w: name one of yours by WGCTL_RUNTIME_DIRECTORY, or by RuntimeDirectory= in a systemd unit", err)
+	}
+	return err
+}
+
 // decodeRecord reads the text of a record; nil if it is none of that tunnel's.
 func decodeRecord(b []byte, name string) *Record {
 	var r Record
 	d := json.NewDecoder(bytes.NewReader(b))
-	if d.Decode(&r) != nil || r.Version != recordVersion || r.Spec == nil || r.Spec.Name != name {
+	if d.Decode(&r) != nil || r.Version != recordVersion || r.Spec == nil || r.Spec.Name != name || r.Spec.Firewall.Check() != nil {
+		return nil
+	}
+	if r.Before != nil && r.Before.Firewall.Check() != nil {
 		return nil
 	}
 	return &r
@@ -225,7 +260,10 @@ func (rs *Records) LockHost(ctx context.Context) (unlock func(), err error) {
 
 func (rs *Records) lock(ctx context.Context, name string, waiting func(pid string)) (func(), error) {
 	if err := os.MkdirAll(rs.Dir, 0o700); err != nil {
-		return nil, fmt.Errorf("making the folder of locks: %w", unwritable(err))
+		return nil, rs.folderError(err)
+	}
+	if err := rs.trusted(); err != nil {
+		return nil, fmt.Errorf("locking: %w", err)
 	}
 	path := filepath.Join(rs.Dir, name)
 	start, told := time.Now(), false
@@ -271,7 +309,7 @@ func lockPoll(waited time.Duration) time.Duration {
 // tryLock opens and locks the file. A holder removes its file before it lets
 // go, so a lock counts only if the file is still the one at that path.
 func tryLock(path string) (*os.File, error) {
-	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
+	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|unix.O_NOFOLLOW, 0o600)
 	if err != nil {
 		return nil, err
 	}

@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"github.com/google/renameio/v2"
 	"golang.org/x/sys/unix"
@@ -36,12 +37,15 @@ const (
 	namespaceFile  = "namespace"
 	socketsDir     = "wireguard"
 	runtimeDirName = "XDG_RUNTIME_DIR"
+	runDirName     = "WGCTL_RUNTIME_DIRECTORY"
+	unitDirName    = "RUNTIME_DIRECTORY" // systemd's, for those who aren't root
 )
 
 // RunDir is where records live: /run/wgctl for the namespace that the host's
 // first process is in, a folder below it, by the namespace's inode number,
-// for any other. Where root, as of a user namespace, can't write there, it is
-// in $XDG_RUNTIME_DIR.
+// for any other. WGCTL_RUNTIME_DIRECTORY in the environment is another place;
+// who isn't root has that of systemd, RUNTIME_DIRECTORY; and where root, as of a
+// user namespace, can't write to /run, it is in $XDG_RUNTIME_DIR.
 func RunDir() string {
 	dir, known := ownRunDir()
 	if known {
@@ -77,6 +81,12 @@ func ownRunDir() (dir string, known bool) {
 }
 
 func runBase() string {
+	if named := os.Getenv(runDirName); filepath.IsAbs(named) {
+		return named
+	}
+	if unit, _, _ := strings.Cut(os.Getenv(unitDirName), ":"); os.Geteuid() != 0 && filepath.IsAbs(unit) {
+		return unit
+	}
 	own := os.Getenv(runtimeDirName)
 	if os.Geteuid() != 0 || !filepath.IsAbs(own) || canHold(runDir) {
 		return runDir

@@ -134,9 +134,21 @@ func rootHint(err error, verb string) error {
 }
 
 // needRoot says early, in one line, what would otherwise fail in the middle.
+// Most of what is done takes CAP_NET_ADMIN only.
 func needRoot(verb string) error {
-	if os.Geteuid() == 0 {
+	if os.Geteuid() == 0 || hasNetAdmin() {
 		return nil
 	}
-	return withHint(errors.New(verb+" needs root"), "sudo wgctl "+verb+" …")
+	return withHint(errors.New(verb+" needs root, or CAP_NET_ADMIN at least"), "sudo wgctl "+verb+" …")
+}
+
+// hasNetAdmin reports whether this process may administer its network. Where
+// the kernel doesn't tell, trying will.
+func hasNetAdmin() bool {
+	header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
+	var data [2]unix.CapUserData
+	if err := unix.Capget(&header, &data[0]); err != nil {
+		return true
+	}
+	return data[0].Effective&(1<<unix.CAP_NET_ADMIN) != 0
 }

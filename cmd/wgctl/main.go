@@ -20,6 +20,9 @@ import (
 var version = "unknown"
 
 func main() {
+	// Keys will be in this process: no core dump, and no look into it by
+	// others of the same user. The programs that it starts are as ever.
+	_ = unix.Prctl(unix.PR_SET_DUMPABLE, 0, 0, 0, 0)
 	signals := []os.Signal{os.Interrupt, unix.SIGTERM}
 	if !signal.Ignored(unix.SIGHUP) { // as under nohup
 		signals = append(signals, unix.SIGHUP)

@@ -61,6 +61,9 @@ func strip(ui *ui, path string) error {
 	if err != nil {
 		return err
 	}
+	if text, err = config.InlineKeys(path, text); err != nil {
+		return err
+	}
 	_, err = fmt.Fprintf(ui.out, "%s\n", config.Strip(text))
 	return err
 }

@@ -186,7 +186,7 @@ func read(ctx context.Context, ui *ui, arg string) (*input, error) {
 	if path, err = filepath.Abs(path); err != nil {
 		return nil, fmt.Errorf("finding %s: %w", arg, err)
 	}
-	if err := trusted(ui, cfg, path); err != nil {
+	if err := errors.Join(trusted(ui, cfg, path), cfg.ReadKeys()); err != nil {
 		return nil, err
 	}
 	return &input{name: name, path: path, cfg: cfg, host: host}, nil

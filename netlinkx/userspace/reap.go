@@ -64,9 +64,11 @@ func (s *Starter) pathOf(ifname string) string {
 	return socketPath(cmp.Or(s.SocketDir, SocketDir), ifname)
 }
 
+// exists reports whether there is a file as far as this process may know: in
+// a folder that is closed to it, it has none.
 func exists(path string) bool {
 	_, err := os.Lstat(path)
-	return !errors.Is(err, fs.ErrNotExist)
+	return err == nil
 }
 
 // Stale reports whether there is a UAPI socket of that name on which nobody

@@ -67,6 +67,9 @@ func (s socket) remove() error {
 func makeSocket(ctx context.Context, dir, ifname string) (socket, *os.File, error) {
 	path := socketPath(dir, ifname)
 	unlock, err := lockSocketDir(ctx, dir)
+	if errors.Is(err, fs.ErrPermission) && os.Geteuid() != 0 {
+		err = fmt.Errorf("%w: root has to give you that folder, as install -d -m 700 -o %d %s does", err, os.Geteuid(), dir)
+	}
 	if err != nil {
 		return socket{}, nil, fmt.Errorf("making UAPI socket %s: %w", path, err)
 	}
@@ -85,6 +88,7 @@ func makeSocket(ctx context.Context, dir, ifname string) (socket, *os.File, erro
 // takes a lock on it: "nobody answers, so remove it and put mine there" is
 // three steps, and another process of ours must not come between them.
 func lockSocketDir(ctx context.Context, dir string) (unlock func(), err error) {
+	// #nosec G301 -- /var/run, if there is none: for all
 	if err := os.MkdirAll(filepath.Dir(dir), 0o755); err != nil {
 		return nil, err
 	}

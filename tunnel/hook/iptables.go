@@ -327,6 +327,7 @@ func prefixOf(s string) (netip.Prefix, bool) {
 			return netip.Prefix{}, false
 		}
 		bits := 0
+		// #nosec G602 -- bits is less than 32
 		for b := m.As4(); bits < 32 && b[bits/8]&(0x80>>(bits%8)) != 0; bits++ {
 		}
 		s = fmt.Sprintf("%s/%d", head, bits)

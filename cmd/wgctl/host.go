@@ -136,7 +136,18 @@ func rootHint(err error, verb string) error {
 // needRoot says early, in one line, what would otherwise fail in the middle.
 func needRoot(verb string) error {
 	if os.Geteuid() == 0 {
-		return nil
+		return needNetAdmin(verb)
 	}
 	return withHint(errors.New(verb+" needs root"), "sudo wgctl "+verb+" …")
+}
+
+// needNetAdmin is needRoot for a root that was left without the right to change
+// networks, as a container's is.
+func needNetAdmin(verb string) error {
+	header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
+	var data [2]unix.CapUserData
+	if unix.Capget(&header, &data[0]) != nil || data[0].Effective&(1<<unix.CAP_NET_ADMIN) != 0 {
+		return nil
+	}
+	return fmt.Errorf("%s takes CAP_NET_ADMIN: %w (give the container --cap-add NET_ADMIN)", verb, unix.EPERM)
 }

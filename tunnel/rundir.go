@@ -77,7 +77,8 @@ func ownRunDir() (dir string, known bool) {
 	if err == nil && own.Ino == first.Ino {
 		return base, true
 	}
-	return filepath.Join(base, namespaceDir, fmt.Sprint(own.Ino)), err == nil || base != runDir
+	named := base == runDir || base == os.Getenv(runDirName)
+	return filepath.Join(base, namespaceDir, fmt.Sprint(own.Ino)), err == nil || !named
 }
 
 func runBase() string {

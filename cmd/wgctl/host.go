@@ -136,8 +136,11 @@ func rootHint(err error, verb string) error {
 // needRoot says early, in one line, what would otherwise fail in the middle.
 // Most of what is done takes CAP_NET_ADMIN only.
 func needRoot(verb string) error {
-	if os.Geteuid() == 0 || hasNetAdmin() {
+	switch {
+	case hasNetAdmin():
 		return nil
+	case os.Geteuid() == 0: // as in a container
+		return fmt.Errorf("%s takes CAP_NET_ADMIN: %w (give the container --cap-add NET_ADMIN)", verb, unix.EPERM)
 	}
 	return withHint(errors.New(verb+" needs root, or CAP_NET_ADMIN at least"), "sudo wgctl "+verb+" …")
 }

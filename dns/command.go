@@ -28,6 +28,17 @@ const (
 // release their locks, and is killed if it doesn't. The error carries stderr in
 // one line.
 func run(ctx context.Context, stdin, path string, args ...string) (string, error) {
+	return runAs(ctx, &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGTERM}, stdin, path, args...)
+}
+
+// runToTheEnd is run for what takes away: it goes on when we are killed, as half
+// of it can't be seen, nor done again.
+func runToTheEnd(ctx context.Context, path string, args ...string) error {
+	_, err := runAs(ctx, &syscall.SysProcAttr{Setpgid: true}, "", path, args...)
+	return err
+}
+
+func runAs(ctx context.Context, attr *syscall.SysProcAttr, stdin, path string, args ...string) (string, error) {
 	ctx, cancel := context.WithTimeout(ctx, commandTimeout)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, path, args...)
@@ -35,11 +46,11 @@ func run(ctx context.Context, stdin, path string, args ...string) (string, error
 	cmd.Stdin = strings.NewReader(stdin)
 	var stdout, stderr bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
-	// If we are killed it must not go on beside whoever comes next. The signal
-	// is sent when the thread ends that started it.
+	// If we are killed, what adds must not go on beside whoever comes next. The
+	// signal is sent when the thread ends that started it.
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGTERM}
+	cmd.SysProcAttr = attr
 	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGTERM) }
 	cmd.WaitDelay = graceTime
 

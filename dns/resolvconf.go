@@ -64,8 +64,9 @@ func (r *resolvconf) installed(ctx context.Context, ifname string) (Settings, er
 
 // add gives resolvconf the settings as wg-quick does (its set_dns): metric 0
 // and exclusive, but for search domains alone, with which the host keeps its
-// nameservers, and for those that a local resolver is to ask for some names only. Debian's knows neither and sorts by name instead; it takes the
-// words and does nothing with them.
+// nameservers, and for those that a local resolver is to ask for some names only.
+// Debian's knows neither and sorts by name instead; it takes the words and does
+// nothing with them.
 func (r *resolvconf) add(ctx context.Context, s Settings) error {
 	args := []string{"-a", r.record(s.Interface), "-m", "0"}
 	switch {
@@ -87,11 +88,10 @@ func (r *resolvconf) remove(ctx context.Context, s Settings) error {
 		text, err := r.readRecord(s.Interface)
 		gone = err == nil && text == ""
 	}
-	if _, err := run(ctx, "", r.choice.Path, "-d", r.record(s.Interface), "-f"); err != nil || !gone || !r.makes() {
+	if err := runToTheEnd(ctx, r.choice.Path, "-d", r.record(s.Interface), "-f"); err != nil || !gone || !r.makes() {
 		return err
 	}
-	_, err := run(ctx, "", r.choice.Path, "-u")
-	return err
+	return runToTheEnd(ctx, r.choice.Path, "-u")
 }
 
 // makes reports whether the resolv.conf that is there is resolvconf's: openresolv

@@ -77,6 +77,9 @@ func ownRunDir() (dir string, known bool) {
 	if err == nil && own.Ino == first.Ino {
 		return base, true
 	}
+	if err != nil && os.Geteuid() != 0 && base != runDir {
+		return base, true // a folder that was named for this user
+	}
 	named := base == runDir || base == os.Getenv(runDirName)
 	return filepath.Join(base, namespaceDir, fmt.Sprint(own.Ino)), err == nil || !named
 }

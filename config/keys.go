@@ -97,6 +97,16 @@ func (k *key) own() bool {
 	return slices.Contains(ownKeys["["+strings.ToLower(k.section.String())+"]"], strings.ToLower(k.name))
 }
 
+// saysAll reports whether a key of a peer holds its value, and doesn't tell
+// where to find it. A key that isn't known to do so doesn't.
+func saysAll(name string) bool {
+	switch name {
+	case headerKey, commentKey, "Name", "PublicKey", "PresharedKey", "Endpoint", "AllowedIPs", "PersistentKeepalive":
+		return true
+	}
+	return false
+}
+
 var keyByFold = func() map[string]*key {
 	m := make(map[string]*key, len(keys)+2)
 	for i := range keys {

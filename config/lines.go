@@ -67,6 +67,8 @@ type normaliser struct {
 	named     bool         // whether a comment of this section gave a name: the first counts
 	commented bool         // in the comments after a peer that was commented out
 	layout    *layout      // where entries stand, for edits; or nil
+	noPeers   bool         // peers aren't read
+	refers    bool         // something said of a peer isn't all in the file
 }
 
 // readAtOnce is how much is written, in bytes, before it is read: so that not
@@ -102,7 +104,7 @@ func (n *normaliser) normalise(r io.Reader) error {
 			}
 			line = bytes.TrimPrefix(line, []byte("\xef\xbb\xbf"))
 		}
-		if !n.idle(line) {
+		if !n.passedOver(line) && !n.idle(line) {
 			n.line(lines.num, string(line))
 		}
 	}
@@ -133,6 +135,16 @@ func (n *normaliser) idle(line []byte) bool {
 		return false
 	}
 	return n.section != peerSection || bytes.IndexByte(line, '=') < 0 && bytes.IndexByte(line, '[') < 0
+}
+
+// passedOver reports whether a line belongs to a peer, and peers aren't read.
+func (n *normaliser) passedOver(line []byte) bool {
+	if !n.noPeers || n.section != peerSection {
+		return false
+	}
+	n.keyed = true
+	line = bytes.TrimLeft(line, space)
+	return len(line) == 0 || line[0] != '['
 }
 
 func (n *normaliser) line(num int, raw string) {
@@ -173,6 +185,9 @@ func (n *normaliser) sectionHeader(num int, line string) {
 	default:
 		n.section = unknownSection
 		n.badHeader(num, line)
+		return
+	}
+	if n.noPeers && n.section == peerSection {
 		return
 	}
 	n.flush(readAtOnce)
@@ -323,6 +338,7 @@ func (n *normaliser) unknown(num int, line string) {
 // last triple quote of a line as it is.
 func (n *normaliser) emit(num int, key, value string) {
 	n.keyed = n.keyed || key == "PublicKey"
+	n.refers = n.refers || n.section == peerSection && !saysAll(key)
 	if n.flush(readAtOnce); len(n.out) == 0 {
 		n.out = append(n.out, "["+moreSection+"]\n"...)
 	}

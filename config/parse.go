@@ -22,20 +22,30 @@ func Parse(file string, r io.Reader) (*Config, []Warning, error) {
 }
 
 func parse(n *normaliser, r io.Reader) (*Config, []Warning, error) {
+	b, err := build(n, r)
+	if err != nil {
+		return nil, nil, err
+	}
+	b.check()
+	b.cfg.warned = len(n.report.warnings) > 0
+	if err := n.report.err(); err != nil {
+		return nil, n.report.warns(), err
+	}
+	return b.cfg, n.report.warns(), nil
+}
+
+// build makes values of the text, each by itself.
+func build(n *normaliser, r io.Reader) (*builder, error) {
 	rep := n.report
 	b := &builder{report: rep, cfg: &Config{file: rep.file, lines: newPlaces()}, badValue: map[place]bool{}}
 	n.read = b.read
 	digest := sha256.New()
 	if err := n.normalise(io.TeeReader(r, digest)); err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	b.endSection()
-	b.cfg.digest = hex.EncodeToString(digest.Sum(nil))
-	b.check()
-	if err := rep.err(); err != nil {
-		return nil, rep.warns(), err
-	}
-	return b.cfg, rep.warns(), nil
+	b.cfg.digest, b.cfg.refers = hex.EncodeToString(digest.Sum(nil)), n.refers
+	return b, nil
 }
 
 // iniOptions take the normaliser's lines literally and keep every one of them.

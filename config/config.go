@@ -22,6 +22,8 @@ type Config struct {
 
 	file   string
 	digest string
+	refers bool // a peer is made of more than the text
+	warned bool
 	lines  places
 }
 
@@ -183,6 +185,14 @@ func (c *Config) File() string { return c.file }
 
 // Digest returns the SHA-256 of the text that was parsed, in hexadecimal.
 func (c *Config) Digest() string { return c.digest }
+
+// SelfContained reports whether all that is said of peers is in the file, so
+// that it is the same as long as Digest is: but for what names of hosts and
+// services stand for.
+func (c *Config) SelfContained() bool { return !c.refers }
+
+// Quiet reports whether the text drew no warning.
+func (c *Config) Quiet() bool { return !c.warned }
 
 // Line returns the line of the nth value (from 0) of a key, in its canonical
 // spelling as in "AllowedIPs"; peer is an index of Peers or InInterface. For

@@ -89,6 +89,33 @@ func Load(path string) (*Config, []Warning, error) {
 	return c, warnings, err
 }
 
+// LoadInterface reads, of a file that Load took before without an error or a
+// warning, what doesn't concern peers. Only where Digest is what it was then
+// does that mean something. A pipe isn't read: that can be done only once.
+func LoadInterface(path string) (*Config, []Warning, error) {
+	if fi, err := os.Stat(path); err == nil && !fi.Mode().IsRegular() {
+		return nil, nil, &Error{File: path, Msg: "is not a regular file"}
+	}
+	f, err := open(path)
+	if err != nil {
+		return nil, nil, err
+	}
+	defer func() { _ = f.Close() }()
+	n := &normaliser{report: &report{file: path}, noPeers: true}
+	b, err := build(n, f)
+	if err == nil {
+		err = n.report.err()
+	}
+	if err != nil {
+		return nil, nil, err
+	}
+	var warnings []Warning
+	if w := worldAccess(path, f); w != nil {
+		warnings = append(warnings, *w)
+	}
+	return b.cfg, warnings, nil
+}
+
 // ReadText returns the text of a config file, for Strip and Update, from what
 // Load would take.
 func ReadText(path string) ([]byte, error) {

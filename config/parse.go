@@ -6,10 +6,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"io"
-	"strconv"
 	"strings"
-
-	"gopkg.in/ini.v1"
 )
 
 // Parse reads a config. The file's name is for messages only.
@@ -22,33 +19,29 @@ func Parse(file string, r io.Reader) (*Config, []Warning, error) {
 }
 
 func parse(n *normaliser, r io.Reader) (*Config, []Warning, error) {
-	rep := n.report
-	b := &builder{report: rep, cfg: &Config{file: rep.file, lines: newPlaces()}, badValue: map[place]bool{}}
-	n.read = b.read
-	digest := sha256.New()
-	if err := n.normalise(io.TeeReader(r, digest)); err != nil {
+	b, err := build(n, r)
+	if err != nil {
 		return nil, nil, err
 	}
-	b.endSection()
-	b.cfg.digest = hex.EncodeToString(digest.Sum(nil))
 	b.check()
-	if err := rep.err(); err != nil {
-		return nil, rep.warns(), err
+	b.cfg.warned = len(n.report.warnings) > 0
+	if err := n.report.err(); err != nil {
+		return nil, n.report.warns(), err
 	}
-	return b.cfg, rep.warns(), nil
+	return b.cfg, n.report.warns(), nil
 }
 
-// iniOptions take the normaliser's lines literally and keep every one of them.
-// Without AllowDuplicateShadowValues a hook that comes twice would come once.
-var iniOptions = ini.LoadOptions{
-	AllowNonUniqueSections:     true,
-	AllowShadows:               true,
-	AllowDuplicateShadowValues: true,
-	IgnoreContinuation:         true,
-	IgnoreInlineComment:        true,
-	PreserveSurroundedQuote:    true,
-	KeyValueDelimiters:         "=",
-	ChildSectionDelimiter:      "\x00",
+// build makes values of the text, each by itself.
+func build(n *normaliser, r io.Reader) (*builder, error) {
+	rep := n.report
+	b := &builder{report: rep, cfg: &Config{file: rep.file, lines: newPlaces()}, badValue: map[place]bool{}}
+	n.values = b
+	digest := sha256.New()
+	if err := n.normalise(io.TeeReader(r, digest)); err != nil {
+		return nil, err
+	}
+	b.cfg.digest, b.cfg.refers = hex.EncodeToString(digest.Sum(nil)), n.refers
+	return b, nil
 }
 
 // A builder makes typed values of the text of keys. The fields from section on
@@ -58,8 +51,9 @@ type builder struct {
 	cfg *Config
 
 	section section
-	peer    int // index of cfg.Peers, or InInterface
-	key     string
+	peer    int    // index of cfg.Peers, or InInterface
+	key     string // "": the section's header
+	at      place  // of key
 	line    int
 
 	named         bool // the peer has a Name key
@@ -68,56 +62,30 @@ type builder struct {
 	badValue      map[place]bool
 }
 
-// read takes sections as the normaliser writes them.
-func (b *builder) read(text []byte) {
-	raw, err := ini.LoadSources(iniOptions, text)
-	if err != nil {
-		// The error would quote a line, and the line may hold a key.
-		b.errorf(0, 0, "", "cannot be split into sections and keys")
-		return
+// open begins a section.
+func (b *builder) open(s section, line int) {
+	b.close()
+	b.section, b.peer = s, InInterface
+	if s == peerSection {
+		b.cfg.Peers = append(b.cfg.Peers, Peer{})
+		b.peer, b.named = len(b.cfg.Peers)-1, false
 	}
-	b.build(raw)
+	b.key, b.at, b.line = "", placeOf(b.peer, ""), line
+	b.item()
 }
 
-func (b *builder) build(raw *ini.File) {
-	for _, s := range raw.Sections() {
-		switch s.Name() {
-		case interfaceSection.String():
-			b.endSection()
-			b.section, b.peer = interfaceSection, InInterface
-		case peerSection.String():
-			b.endSection()
-			b.cfg.Peers = append(b.cfg.Peers, Peer{})
-			b.section, b.peer, b.named = peerSection, len(b.cfg.Peers)-1, false
-		case moreSection:
-		default:
-			continue // the reader's own section for what has no header
-		}
-		for _, k := range s.Keys() {
-			b.values(keyByFold[strings.ToLower(k.Name())], k.ValueWithShadows())
-		}
-	}
-}
-
-// endSection looks at the section that was read as a whole.
-func (b *builder) endSection() {
+// close ends the section, if there is one.
+func (b *builder) close() {
 	if b.section == peerSection {
 		b.needPublicKey()
 	}
-	b.overruled = 0
+	b.section, b.overruled = beforeSections, 0
 }
 
-// values sets all the values of a key. Each starts with its line number.
-func (b *builder) values(k *key, values []string) {
-	b.key = k.name
-	for _, v := range values {
-		num, text, _ := strings.Cut(v, " ")
-		b.line, _ = strconv.Atoi(num)
-		if b.key == "" {
-			b.item()
-		}
-		k.set(b, text)
-	}
+// value sets the value of a key.
+func (b *builder) value(line int, k *key, text string) {
+	b.key, b.at, b.line = k.name, place{int32(b.peer), k.number}, line
+	k.set(b, text)
 }
 
 func (b *builder) needPublicKey() {
@@ -128,7 +96,7 @@ func (b *builder) needPublicKey() {
 
 // fail reports the value at hand as wrong.
 func (b *builder) fail(format string, args ...any) {
-	b.badValue[placeOf(b.peer, b.key)] = true
+	b.badValue[b.at] = true
 	b.errorf(b.line, b.section, b.key, format, args...)
 }
 
@@ -139,18 +107,18 @@ func (b *builder) warn(rule, format string, args ...any) {
 // scalar notes where the value at hand of a single-valued key stands, and warns
 // if it overrules another.
 func (b *builder) scalar() {
-	if old := b.cfg.Line(b.peer, b.key, 0); old > 0 {
+	if old := b.cfg.lines.lineAt(b.at, 0); old > 0 {
 		if b.overruled++; b.overruled > maxReports {
 			b.fail("is given again: there are more than %d such lines in this section", maxReports)
 		}
 		b.warn("key-twice", "is given twice: this value overrules that of line %d", old)
 	}
-	b.cfg.lines.set(b.peer, b.key, b.line)
+	b.cfg.lines.set(b.at, b.line)
 }
 
 // item notes where one more item of a list stands.
 func (b *builder) item() {
-	b.cfg.lines.add(b.peer, b.key, b.line)
+	b.cfg.lines.add(b.at, b.line)
 }
 
 func (b *builder) privateKey(value string) {
@@ -271,7 +239,7 @@ func (b *builder) name(value string) {
 		return
 	}
 	if !b.named { // a comment gives way without a warning
-		b.cfg.lines.forget(b.peer, b.key)
+		b.cfg.lines.forget(b.at)
 	}
 	b.scalar()
 	b.cfg.Peers[b.peer].Name, b.named = value, true

@@ -20,11 +20,12 @@ var strictBase64 = base64.StdEncoding.Strict()
 // parseKey is strict: 44 characters, and the bits beyond the 256th are zero
 // (key_from_base64 of wireguard-tools).
 func parseKey(s string) (k [32]byte, ok bool) {
+	var text [keyLen]byte
 	var buf [33]byte
-	if len(s) != keyLen {
+	if copy(text[:], s); len(s) != keyLen {
 		return k, false
 	}
-	n, err := strictBase64.Decode(buf[:], []byte(s))
+	n, err := strictBase64.Decode(buf[:], text[:])
 	if err != nil || n != len(k) {
 		return k, false
 	}

@@ -25,6 +25,18 @@ func (k *Kernel) Device(ctx context.Context, name string) (Device, error) {
 	return uapiGet(ctx, k.uapiPath(name), name)
 }
 
+// deviceInto is Device with the peers read into a sink, a new one for each try.
+func (k *Kernel) deviceInto(ctx context.Context, name string, sink func() peerSink) (Device, error) {
+	l, err := k.Link(ctx, name)
+	if err != nil {
+		return Device{}, err
+	}
+	if l.Kind == kindWireGuard {
+		return k.kernelDeviceInto(ctx, name, sink)
+	}
+	return uapiDeviceInto(name, uapiAt(ctx, k.uapiPath(name)), sink())
+}
+
 // Configure changes a device: first its own fields, then its peers, in as many
 // messages as they need. A listen port that is taken is unix.EADDRINUSE.
 func (k *Kernel) Configure(ctx context.Context, name string, c DeviceChange) error {

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"net/netip"
 	"os"
+	"slices"
 	"strconv"
 	"time"
 
@@ -50,6 +51,18 @@ func (k *Kernel) family(ctx context.Context) (*genetlink.Conn, genetlink.Family,
 
 // kernelDevice reads a device of the kernel.
 func (k *Kernel) kernelDevice(ctx context.Context, name string) (Device, error) {
+	var peers *peerList
+	d, err := k.kernelDeviceInto(ctx, name, func() peerSink { peers = new(peerList); return peers })
+	if err != nil {
+		return Device{}, err
+	}
+	d.Peers = peers.all()
+	k.nameZones(ctx, &d)
+	return d, nil
+}
+
+// kernelDeviceInto reads the peers into a sink, a new one for each try.
+func (k *Kernel) kernelDeviceInto(ctx context.Context, name string, sink func() peerSink) (Device, error) {
 	_, family, err := k.family(ctx)
 	if err != nil {
 		return Device{}, err
@@ -62,17 +75,14 @@ func (k *Kernel) kernelDevice(ctx context.Context, name string) (Device, error) 
 		}
 		defer func() { _ = s.close() }()
 		d = Device{Name: name, Backend: BackendKernel}
-		var peers peerList
-		err = s.dump(family.ID, func(b []byte) []byte {
+		peers := sink()
+		return s.dump(family.ID, func(b []byte) []byte {
 			return appendDevice(b, unix.WG_CMD_GET_DEVICE, name)
-		}, func(m []byte) error { return d.merge(m, &peers) })
-		d.Peers = peers.all()
-		return err
+		}, func(m []byte) error { return d.merge(m, peers) })
 	})
 	if err != nil {
 		return Device{}, missing(err, unix.ENODEV, unix.EOPNOTSUPP)
 	}
-	k.nameZones(ctx, &d)
 	return d, nil
 }
 
@@ -84,9 +94,9 @@ func appendDevice(b []byte, command byte, name string) []byte {
 	return appendAttribute(b, unix.WGDEVICE_A_IFNAME, zeroTerminated[:n+1]...)
 }
 
-// merge reads a message of a dump, whose peers go to a list. A peer whose allowed IPs don't fit into one
-// message goes on at the head of the next.
-func (d *Device) merge(m []byte, peers *peerList) error {
+// merge reads a message of a dump, whose peers go to a sink. A peer whose
+// allowed IPs don't fit into one message goes on at the head of the next.
+func (d *Device) merge(m []byte, peers peerSink) error {
 	if len(m) < unix.GENL_HDRLEN {
 		return unix.EBADMSG
 	}
@@ -102,21 +112,26 @@ func (d *Device) merge(m []byte, peers *peerList) error {
 			d.FwMark = uint32(uintOf(v))
 		case unix.WGDEVICE_A_PEERS:
 			for _, peer := range attributes(v) {
-				peers.merge(peer)
+				mergePeer(peers, peer)
 			}
 		}
 	}
 	return nil
 }
 
-func (l *peerList) merge(attrs []byte) {
-	var p Peer
-	p.decode(attrs)
-	if last := l.newest(); last != nil && last.PublicKey == p.PublicKey {
-		last.AllowedIPs = append(last.AllowedIPs, p.AllowedIPs...)
-		return
+func mergePeer(peers peerSink, attrs []byte) {
+	var key Key
+	for kind, v := range attributes(attrs) {
+		if kind == unix.WGPEER_A_PUBLIC_KEY {
+			copy(key[:], v)
+			break
+		}
 	}
-	*l.add() = p
+	p := peers.newest()
+	if p == nil || p.PublicKey != key {
+		p = peers.add()
+	}
+	p.decode(attrs)
 }
 
 func (p *Peer) decode(attrs []byte) {
@@ -147,7 +162,7 @@ func (p *Peer) decodeAllowedIPs(list []byte) {
 	for range attributes(list) {
 		n++
 	}
-	p.AllowedIPs = make([]netip.Prefix, 0, n)
+	p.AllowedIPs = slices.Grow(p.AllowedIPs, n)
 	for _, attrs := range attributes(list) {
 		var a netip.Addr
 		var bits int

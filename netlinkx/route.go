@@ -23,23 +23,35 @@ var bothFamilies = [...]int{unix.AF_INET, unix.AF_INET6}
 // Routes returns the routes through the link, one of several next hops
 // included, of all tables but the local one.
 func (k *Kernel) Routes(ctx context.Context, link string) ([]InstalledRoute, error) {
-	index, err := k.index(ctx, link)
+	var lists [len(bothFamilies)][]InstalledRoute
+	err := k.linkRoutes(ctx, link,
+		func(family int) { lists[family] = lists[family][:0] },
+		func(family int, r InstalledRoute) { lists[family] = append(lists[family], r) })
 	if err != nil {
 		return nil, err
 	}
-	var out []InstalledRoute
-	for _, family := range bothFamilies {
-		before := len(out)
-		err := k.eachRoute(ctx, routeFilter{family: family, link: index}, func() { out = out[:before] }, func(r *routeMessage) {
+	return append(lists[0], lists[1]...), nil
+}
+
+// linkRoutes calls each with the routes through a link, but for those of the
+// local table, and start before the first of a family, again if they have to be
+// read again. Families are indexes of bothFamilies.
+func (k *Kernel) linkRoutes(ctx context.Context, link string, start func(family int), each func(family int, r InstalledRoute)) error {
+	index, err := k.index(ctx, link)
+	if err != nil {
+		return err
+	}
+	for n, family := range bothFamilies {
+		err := k.eachRoute(ctx, routeFilter{family: family, link: index}, func() { start(n) }, func(r *routeMessage) {
 			if r.through(index) && r.table != unix.RT_TABLE_LOCAL {
-				out = append(out, r.installed())
+				each(n, r.installed())
 			}
 		})
 		if err != nil {
-			return nil, missing(err, unix.ENODEV)
+			return missing(err, unix.ENODEV)
 		}
 	}
-	return out, nil
+	return nil
 }
 
 // installed normalises: an IPv6 route without a metric reads as 1024.

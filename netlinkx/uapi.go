@@ -116,15 +116,33 @@ func uapiTalk(conn io.ReadWriter, request []byte, line func(key, value []byte) e
 }
 
 func uapiGet(ctx context.Context, path, name string) (Device, error) {
-	return uapiDeviceOf(name, func(request []byte, line func(key, value []byte) error) error {
-		return uapiDo(ctx, path, request, line)
-	})
+	return uapiDeviceOf(name, uapiAt(ctx, path))
 }
 
-// uapiDeviceOf reads a device by an exchange, which is uapiDo or uapiTalk.
-func uapiDeviceOf(name string, exchange func(request []byte, line func(key, value []byte) error) error) (Device, error) {
-	d := Device{Name: name, Backend: BackendUserspace}
+// A uapiExchange sends a request and hands on the lines of the reply: uapiDo or
+// uapiTalk.
+type uapiExchange func(request []byte, line func(key, value []byte) error) error
+
+func uapiAt(ctx context.Context, path string) uapiExchange {
+	return func(request []byte, line func(key, value []byte) error) error {
+		return uapiDo(ctx, path, request, line)
+	}
+}
+
+// uapiDeviceOf reads a device by an exchange.
+func uapiDeviceOf(name string, exchange uapiExchange) (Device, error) {
 	var peers peerList
+	d, err := uapiDeviceInto(name, exchange, &peers)
+	if err != nil {
+		return Device{}, err
+	}
+	d.Peers = peers.all()
+	return d, nil
+}
+
+// uapiDeviceInto reads the peers into a sink.
+func uapiDeviceInto(name string, exchange uapiExchange, peers peerSink) (Device, error) {
+	d := Device{Name: name, Backend: BackendUserspace}
 	var peer *Peer
 	err := exchange([]byte("get=1\n\n"), func(key, value []byte) error {
 		if string(key) == "public_key" {
@@ -138,7 +156,6 @@ func uapiDeviceOf(name string, exchange func(request []byte, line func(key, valu
 	if err != nil {
 		return Device{}, err
 	}
-	d.Peers = peers.all()
 	d.PublicKey = d.PrivateKey.PublicKey()
 	return d, nil
 }

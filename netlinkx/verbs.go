@@ -42,6 +42,8 @@ type (
 		// Routes returns the routes through the link, in the kernel's order,
 		// without those of the local table.
 		Routes(ctx context.Context, link string) ([]InstalledRoute, error)
+		// RoutesSum returns the sum of these.
+		RoutesSum(ctx context.Context, link string) (Sum, error)
 		RouteAdd(ctx context.Context, link string, r routes.Route) error
 		RouteDel(ctx context.Context, link string, r routes.Route) error
 		// RoutesAdd and RoutesDel are RouteAdd and RouteDel of many. Each
@@ -85,6 +87,8 @@ type (
 	Devices interface {
 		// Device returns the device, or an os.ErrNotExist.
 		Device(ctx context.Context, name string) (Device, error)
+		// DeviceSum returns the device without its peers, and their sum.
+		DeviceSum(ctx context.Context, name string) (Device, Sum, error)
 		// Configure changes a device. It takes as many messages as it needs
 		// and so may be half done when it fails.
 		Configure(ctx context.Context, name string, c DeviceChange) error

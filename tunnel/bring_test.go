@@ -191,7 +191,7 @@ func bringOn(t testing.TB, host *Host, name, file string, backend config.Backend
 	if err != nil {
 		t.Fatal(err)
 	}
-	return s.Apply(ctx, Record{Config: "wg0.conf", Spec: want}, Plan(want, s.Have))
+	return s.Apply(ctx, Record{Config: "wg0.conf", Digest: cfg.Digest(), Spec: want, Sealable: Sealable(cfg)}, Plan(want, s.Have))
 }
 
 func takeDown(t testing.TB, h *fakeHost, name string) error {

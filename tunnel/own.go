@@ -21,19 +21,19 @@ func (h *Host) own(ctx context.Context, name string) error {
 	if err != nil {
 		return fmt.Errorf("reading link %s: %w", name, err)
 	}
-	r, err := h.Records.Load(name)
-	if err != nil || r == nil || r.Link == link.Index {
-		return err
-	}
-	r.Link = link.Index
-	return h.Records.Save(r)
+	_, err = h.Records.amend(name, func(r *Record) bool {
+		had := r.Link
+		r.Link = link.Index
+		return r.Link != had
+	})
+	return err
 }
 
 // renamed returns the name that the tunnel's link has now where a hook gave it
 // another, "" if there is no such link: it has our alias and the index of the
 // record.
 func (h *Host) renamed(ctx context.Context, name string) (string, error) {
-	r, err := h.Records.Load(name)
+	r, err := h.Records.Head(name)
 	if err != nil || r == nil || r.Link == 0 {
 		return "", err
 	}
@@ -46,7 +46,7 @@ func (h *Host) renamed(ctx context.Context, name string) (string, error) {
 			continue
 		}
 		// A tunnel of that name would be somebody's own.
-		other, err := h.Records.Load(l.Name)
+		other, err := h.Records.Head(l.Name)
 		if err != nil || other != nil {
 			return "", err
 		}
@@ -65,7 +65,7 @@ func (h *Host) reclaim(ctx context.Context, name string) error {
 	if err != nil || link.Alias == netlinkx.Alias {
 		return err
 	}
-	r, err := h.Records.Load(name)
+	r, err := h.Records.Head(name)
 	if err != nil || r == nil || r.Link != link.Index {
 		return err
 	}

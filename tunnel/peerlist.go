@@ -28,7 +28,7 @@ func (ps Peers) MarshalText() ([]byte, error) {
 		out = base64.StdEncoding.AppendEncode(out, p.PublicKey[:])
 		out = append(out, '\t')
 		if p.PresharedKey != nil {
-			out = append(out, p.PresharedKey.digest...)
+			out = p.PresharedKey.appendDigest(out)
 		} else {
 			out = append(out, nothing...)
 		}
@@ -66,10 +66,18 @@ var errPeers = errors.New("reading peers of a record: not as they were written")
 
 // UnmarshalText reads what MarshalText writes.
 func (ps *Peers) UnmarshalText(b []byte) error {
+	if len(b) == 0 {
+		*ps = nil
+		return nil
+	}
 	out := make(Peers, 0, bytes.Count(b, []byte("\n")))
 	for line := range strings.Lines(string(b)) {
 		var p Peer
-		if err := p.read(strings.Split(strings.TrimSuffix(line, "\n"), "\t")); err != nil {
+		var f [7]string
+		if !columns(strings.TrimSuffix(line, "\n"), f[:]) {
+			return errPeers
+		}
+		if err := p.read(&f); err != nil {
 			return err
 		}
 		out = append(out, p)
@@ -78,15 +86,15 @@ func (ps *Peers) UnmarshalText(b []byte) error {
 	return nil
 }
 
-func (p *Peer) read(columns []string) (err error) {
-	if len(columns) != 7 {
-		return errPeers
-	}
+func (p *Peer) read(columns *[7]string) (err error) {
 	if p.PublicKey.UnmarshalText([]byte(columns[0])) != nil {
 		return errPeers
 	}
 	if c := columns[1]; c != nothing {
-		p.PresharedKey = &Secret{digest: c}
+		p.PresharedKey = new(Secret)
+		if p.PresharedKey.UnmarshalText([]byte(c)) != nil {
+			return errPeers
+		}
 	}
 	if c := columns[2]; c != nothing {
 		if p.Endpoint, err = netip.ParseAddrPort(c); err != nil {

@@ -3,9 +3,7 @@
 package tunnel
 
 import (
-	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -17,7 +15,6 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/google/renameio/v2"
 	"github.com/wgctl/wgctl/dns"
 	"github.com/wgctl/wgctl/routes"
 	"golang.org/x/sys/unix"
@@ -35,10 +32,6 @@ const (
 	PhaseKept     Phase = "kept" // down, but for its kill switch
 )
 
-// recordVersion is that of the format; records of another version count as
-// lost, and what they described is found by its marks.
-const recordVersion = 2
-
 // A Record is the little about a tunnel that can't be observed.
 type Record struct {
 	Version   int    `json:"version"`
@@ -50,11 +43,16 @@ type Record struct {
 	Releasing bool   `json:"releasing,omitempty"` // going down: claims nothing shared any more
 	Promotes  bool   `json:"promotes,omitempty"`  // changing: promote_secondaries of the link is set, and then back
 	Link      int    `json:"link,omitempty"`      // index of the link that up made, 0 before
+	Seal      *Seal  `json:"seal,omitempty"`
+
+	Sealable bool `json:"-"` // see Sealable
+
+	bulk bulk
 }
 
 func (rs *Records) path(name string) string { return filepath.Join(rs.Dir, name+".json") }
 
-// others returns the records of all tunnels but one.
+// others returns the records of all tunnels but one, without their bulk.
 func (rs *Records) others(than string) (list []*Record, err error) {
 	names, err := rs.Names()
 	if err != nil {
@@ -64,7 +62,7 @@ func (rs *Records) others(than string) (list []*Record, err error) {
 		if n == than {
 			continue
 		}
-		r, err := rs.Load(n)
+		r, err := rs.Head(n)
 		if err != nil {
 			return nil, err
 		}
@@ -88,22 +86,6 @@ func (rs *Records) Names() ([]string, error) {
 		}
 	}
 	return names, nil
-}
-
-// Load reads one record. A record that is missing, cut short or garbage is
-// nil without an error: what it described is then found by its marks.
-func (rs *Records) Load(name string) (*Record, error) {
-	b, err := os.ReadFile(rs.path(name))
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, nil
-	}
-	if err == nil {
-		err = rs.trusted()
-	}
-	if err != nil {
-		return nil, fmt.Errorf("reading record of %s: %w", name, unwritable(err))
-	}
-	return decodeRecord(b, name), nil
 }
 
 // trusted refuses a folder that another user can write: the hooks of a record
@@ -134,45 +116,6 @@ func (rs *Records) folderError(err error) error {
 	return err
 }
 
-// decodeRecord reads the text of a record; nil if it is none of that tunnel's.
-func decodeRecord(b []byte, name string) *Record {
-	var r Record
-	d := json.NewDecoder(bytes.NewReader(b))
-	if d.Decode(&r) != nil || r.Version != recordVersion || r.Spec == nil || r.Spec.Name != name || r.Spec.Firewall.Check() != nil {
-		return nil
-	}
-	if r.Before != nil && r.Before.Firewall.Check() != nil {
-		return nil
-	}
-	return &r
-}
-
-// Save writes the record whole, before what it describes is done.
-func (rs *Records) Save(r *Record) error {
-	if err := os.MkdirAll(rs.Dir, 0o700); err != nil {
-		return fmt.Errorf("making the record's folder: %w", err)
-	}
-	b, err := r.encode()
-	if err != nil {
-		return fmt.Errorf("writing record of %s: %w", r.Spec.Name, err)
-	}
-	if err := rs.nameNamespace(); err != nil {
-		return err
-	}
-	if err := renameio.WriteFile(rs.path(r.Spec.Name), b, 0o600, renameio.WithTempDir(rs.Dir), renameio.IgnoreUmask()); err != nil {
-		return fmt.Errorf("writing record of %s: %w", r.Spec.Name, err)
-	}
-	return nil
-}
-
-// encode returns the text that decodeRecord reads.
-func (r *Record) encode() ([]byte, error) {
-	r.Version = recordVersion
-	kept := *r
-	kept.Spec, kept.Before = r.Spec.recorded(), r.Before.recorded()
-	return json.Marshal(kept)
-}
-
 // recorded is the Spec as a record keeps it.
 func (s *Spec) recorded() *Spec {
 	if s == nil {
@@ -200,12 +143,13 @@ func (rs *Records) release(ctx context.Context, name, key string) (unlock func()
 	if err != nil {
 		return nil, false, err
 	}
-	own, err := rs.Load(name)
-	if err == nil && own != nil && !own.Releasing {
+	_, err = rs.amend(name, func(own *Record) bool {
+		had := own.Releasing
 		own.Releasing = true
-		if err = rs.Save(own); noRoom(err) {
-			err = nil // others count on the claim, and the last of them puts it back
-		}
+		return !had
+	})
+	if noRoom(err) {
+		err = nil // others count on the claim, and the last of them puts it back
 	}
 	others, othersErr := rs.others(name)
 	if err = errors.Join(err, othersErr); err != nil {

@@ -115,6 +115,9 @@ func (r *resolver) ipv6(ctx context.Context) error {
 	default:
 		why = fmt.Sprintf("IPv6 is disabled here (sysctl %s=%s)", key, v)
 	}
+	if r.have.sealed.uses(routes.V6) {
+		return errUnsealed // the peers are needed, to say which
+	}
 	var errs []error
 	for i, a := range r.cfg.Interface.Addresses {
 		if a.Addr().Is6() {

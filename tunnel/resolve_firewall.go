@@ -116,10 +116,14 @@ func (r *resolver) masquerade(ctx context.Context) error {
 	if in.IsZero() {
 		return nil
 	}
-	for _, a := range r.spec.Addresses {
-		f.Sources = append(f.Sources, a.Masked())
+	if r.have.sealed != nil {
+		f.Sources = r.last.Firewall.Sources
+	} else {
+		for _, a := range r.spec.Addresses {
+			f.Sources = append(f.Sources, a.Masked())
+		}
+		f.Sources = append(f.Sources, r.spec.Device.allowedIPs()...)
 	}
-	f.Sources = append(f.Sources, r.spec.Device.allowedIPs()...)
 	if in.Auto {
 		if err := r.masqueradeAuto(ctx); err != nil {
 			return err

@@ -23,6 +23,13 @@ import (
 )
 
 func (r *resolver) routes(ctx context.Context) error {
+	if r.have.sealed != nil {
+		// The same allowed IPs need the same; what was chosen is kept.
+		s := r.spec
+		s.Routes, s.Rules, s.MarkChosen = r.last.Routes, slices.Clone(r.last.ownRules()), r.last.MarkChosen
+		s.Device.FwMark = r.last.Device.FwMark
+		return nil
+	}
 	in := r.cfg.Interface
 	f := routes.Facts{
 		AllowedIPs: r.spec.Device.allowedIPs(), OnLink: routes.Connected(r.spec.Addresses),
@@ -109,7 +116,7 @@ func (r *resolver) mtu(ctx context.Context) error {
 	}
 	r.spec.MTUChosen = true
 	// With the tunnel up, the way to an endpoint may lead through the tunnel.
-	ipv6 := r.spec.hasIPv6()
+	ipv6 := r.spec.hasIPv6() || r.have.sealed.uses(routes.V6)
 	if r.have.Link != nil && r.last != nil && r.last.MTUChosen && sameEndpoints(r.last, r.spec) && !(ipv6 && r.last.MTU < routes.MinIPv6MTU) {
 		r.spec.MTU = r.last.MTU
 		return nil

@@ -79,7 +79,7 @@ func (r *resolver) forwarding(ctx context.Context) error {
 // uses reports whether packets of the family go through the tunnel.
 func (r *resolver) uses(f routes.Family) bool {
 	of := func(p netip.Prefix) bool { return routes.FamilyOf(p) == f }
-	return slices.ContainsFunc(r.spec.Addresses, of) || slices.ContainsFunc(r.spec.Device.allowedIPs(), of)
+	return r.have.sealed.uses(f) || slices.ContainsFunc(r.spec.Addresses, of) || slices.ContainsFunc(r.spec.Device.allowedIPs(), of)
 }
 
 // needSysctl asks for a parameter to have a value. If it has that already, or

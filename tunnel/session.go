@@ -137,7 +137,7 @@ func (s *Session) Apply(ctx context.Context, r Record, steps []Step) error {
 	err := s.apply(ctx, &r, steps)
 	if err == nil {
 		done := r
-		done.Phase, done.Before, done.Promotes = PhaseUp, nil, false
+		done.Phase, done.Before, done.Promotes, done.Seal = PhaseUp, nil, false, s.Have.seal(&r)
 		if err = s.host.Records.Save(&done); err == nil {
 			return nil
 		}
@@ -148,9 +148,11 @@ func (s *Session) Apply(ctx context.Context, r Record, steps []Step) error {
 	return s.settle(ctx, r, before, err)
 }
 
-// note records a file that asks for nothing else than what stands.
+// note records a file that asks for nothing else than what stands, and seals
+// that.
 func (s *Session) note(before *Record, r Record) error {
-	if before.Config == r.Config && before.Digest == r.Digest {
+	r.Seal = s.Have.seal(&r)
+	if before.Config == r.Config && before.Digest == r.Digest && r.Seal.same(before.Seal) {
 		return nil
 	}
 	r.Phase, r.Link = PhaseUp, before.Link

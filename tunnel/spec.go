@@ -4,6 +4,7 @@ package tunnel
 
 import (
 	"crypto/sha256"
+	"crypto/subtle"
 	"encoding/hex"
 	"net/netip"
 	"slices"
@@ -98,28 +99,53 @@ type Hooks struct {
 // other use.
 type Secret struct {
 	key    netlinkx.Secret
-	digest string
+	digest secretDigest // of one that was read back
+	back   bool
 }
 
+type secretDigest [12]byte
+
 // NewSecret wraps a key.
-func NewSecret(k netlinkx.Secret) *Secret {
-	sum := sha256.Sum256(append([]byte("wgctl secret "), k[:]...))
-	return &Secret{key: k, digest: hex.EncodeToString(sum[:12])}
+func NewSecret(k netlinkx.Secret) *Secret { return &Secret{key: k} }
+
+func digestOf(k *netlinkx.Secret) secretDigest {
+	const label = "wgctl secret "
+	var b [len(label) + len(k)]byte
+	copy(b[copy(b[:], label):], k[:])
+	sum := sha256.Sum256(b[:])
+	return secretDigest(sum[:len(secretDigest{})])
 }
 
 // Is reports whether k is the key.
-func (s *Secret) Is(k netlinkx.Secret) bool { return NewSecret(k).digest == s.digest }
+func (s *Secret) Is(k netlinkx.Secret) bool {
+	if s.back {
+		return s.digest == digestOf(&k)
+	}
+	return subtle.ConstantTimeCompare(s.key[:], k[:]) == 1
+}
 
 // String returns "(hidden)".
 func (s *Secret) String() string { return s.key.String() }
 
-// MarshalText returns the digest.
-func (s *Secret) MarshalText() ([]byte, error) { return []byte(s.digest), nil }
+// MarshalText returns the digest in hexadecimal.
+func (s *Secret) MarshalText() ([]byte, error) { return s.appendDigest(nil), nil }
+
+func (s *Secret) appendDigest(b []byte) []byte {
+	d := s.digest
+	if !s.back {
+		d = digestOf(&s.key)
+	}
+	return hex.AppendEncode(b, d[:])
+}
 
 // UnmarshalText reads a digest.
 func (s *Secret) UnmarshalText(b []byte) error {
-	s.digest = string(b)
-	return nil
+	if len(b) != hex.EncodedLen(len(s.digest)) {
+		return hex.ErrLength
+	}
+	s.back = true
+	_, err := hex.Decode(s.digest[:], b)
+	return err
 }
 
 // allowedIPs returns those of all peers together.

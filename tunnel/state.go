@@ -35,7 +35,7 @@ type State struct {
 	DNS       dns.Settings
 	Sysctls   []Setting // of the keys that were last applied, and those asked for
 	Record    *Record   // nil: none, or not readable
-	Others    []*Record // of the other tunnels of the namespace
+	Others    []*Record // of the other tunnels of the namespace, without their bulk
 
 	// halfTold says that of a killed run a resolvconf may still be at work, or
 	// have been ended: what its files say may not be all. It has to be run
@@ -43,6 +43,8 @@ type State struct {
 	halfTold bool
 
 	cut *Record // the one on disk, of a reload that was cut short: see Resumed
+
+	sealed *Seal // not nil: of the bulk only this is known, and that it holds
 }
 
 // A Setting is the value that a kernel parameter has.
@@ -125,30 +127,84 @@ func (s *State) Last() *Spec {
 // Observe reads the host. It changes nothing.
 func Observe(ctx context.Context, h *Host, name string, sysctls ...string) (*State, error) {
 	s := &State{Name: name}
-	var err error
-	if s.Record, err = h.Records.Load(name); err != nil {
+	device, err := s.observe(ctx, h, wholeBulk{h}, sysctls...)
+	if err == nil {
+		err = device()
+	}
+	if err != nil {
 		return nil, err
-	}
-	s.halfTold = s.Record.maySpeak()
-	if err := s.observeLink(ctx, h); err != nil {
-		return nil, err
-	}
-	if err := s.observeShared(ctx, h, sysctls...); err != nil {
-		return nil, err
-	}
-	if err := s.observeDeadEnds(ctx, h); err != nil {
-		return nil, err
-	}
-	if s.Firewall, err = h.Firewall.Installed(ctx, name); err != nil {
-		return nil, fmt.Errorf("reading firewall rules of %s: %w", name, err)
-	}
-	if s.Passage, err = h.Foreign.Installed(ctx, name); err != nil {
-		return nil, fmt.Errorf("reading the passage of %s: %w", name, err)
-	}
-	if s.DNS, err = h.DNS.Installed(ctx, name); err != nil {
-		return nil, fmt.Errorf("reading nameservers of %s: %w", name, err)
 	}
 	return s, nil
+}
+
+// observe reads all but the device, and returns what waits for that: a device
+// with many peers takes its time to tell of them.
+func (s *State) observe(ctx context.Context, h *Host, b bulkReader, sysctls ...string) (device func() error, err error) {
+	ctx, cancel := context.WithCancel(ctx)
+	told := make(chan error, 1)
+	var d netlinkx.Device
+	go func() {
+		var err error
+		d, err = b.device(ctx, s.Name)
+		told <- err
+	}()
+	device = func() error {
+		defer cancel()
+		err := <-told
+		if errors.Is(err, os.ErrNotExist) && s.Link != nil && s.Link.Ours && s.Record != nil {
+			// A link of ours that nobody serves is about to go with its process,
+			// or the answer was wrong: nothing is torn down on one word.
+			d, err = b.device(ctx, s.Name)
+		}
+		return s.setDevice(ctx, d, err)
+	}
+	if err := s.observeRest(ctx, h, b, sysctls); err != nil {
+		cancel()
+		<-told
+		return nil, err
+	}
+	return device, nil
+}
+
+func (s *State) observeRest(ctx context.Context, h *Host, b bulkReader, sysctls []string) (err error) {
+	if s.Record, err = b.record(s.Name); err != nil {
+		return err
+	}
+	s.halfTold = s.Record.maySpeak()
+	if err := s.observeLink(ctx, h, b); err != nil {
+		return err
+	}
+	if err := s.observeShared(ctx, h, sysctls...); err != nil {
+		return err
+	}
+	if err := s.observeDeadEnds(ctx, h); err != nil {
+		return err
+	}
+	if s.Firewall, err = h.Firewall.Installed(ctx, s.Name); err != nil {
+		return fmt.Errorf("reading firewall rules of %s: %w", s.Name, err)
+	}
+	if s.Passage, err = h.Foreign.Installed(ctx, s.Name); err != nil {
+		return fmt.Errorf("reading the passage of %s: %w", s.Name, err)
+	}
+	if s.DNS, err = h.DNS.Installed(ctx, s.Name); err != nil {
+		return fmt.Errorf("reading nameservers of %s: %w", s.Name, err)
+	}
+	return nil
+}
+
+// setDevice takes what was read of the device, or why it wasn't: there may be
+// no link, or one that is no device.
+func (s *State) setDevice(ctx context.Context, d netlinkx.Device, err error) error {
+	switch {
+	case s.Link == nil:
+	case err == nil:
+		s.Device, s.Link.Backend = d, d.Backend
+	case ctx.Err() == nil && (errors.Is(err, os.ErrDeadlineExceeded) || errors.Is(err, unix.EAGAIN)):
+		s.Link.Hung = true
+	case !errors.Is(err, os.ErrNotExist):
+		return fmt.Errorf("reading device %s: %w", s.Name, err)
+	}
+	return nil
 }
 
 // observeShared reads what the tunnel shares with others.
@@ -162,7 +218,7 @@ func (s *State) observeShared(ctx context.Context, h *Host, sysctls ...string) (
 	return s.observeSysctls(ctx, h, sysctls)
 }
 
-func (s *State) observeLink(ctx context.Context, h *Host) error {
+func (s *State) observeLink(ctx context.Context, h *Host, b bulkReader) error {
 	link, err := h.Links.Link(ctx, s.Name)
 	if errors.Is(err, os.ErrNotExist) {
 		if s.Renamed, err = h.renamed(ctx, s.Name); err != nil {
@@ -178,20 +234,6 @@ func (s *State) observeLink(ctx context.Context, h *Host) error {
 	}
 	recorded := s.Record != nil && s.Record.Link == link.Index
 	s.Link = &Link{Ours: link.Alias == netlinkx.Alias || recorded, Index: link.Index, Kind: link.Kind, MTU: link.MTU, Up: link.Up}
-	s.Device, err = h.Devices.Device(ctx, s.Name)
-	if s.Link.Ours && s.Record != nil && errors.Is(err, os.ErrNotExist) {
-		// A link of ours that nobody serves is about to go with its process,
-		// or the answer was wrong: nothing is torn down on one word.
-		s.Device, err = h.Devices.Device(ctx, s.Name)
-	}
-	switch {
-	case err == nil:
-		s.Link.Backend = s.Device.Backend
-	case ctx.Err() == nil && (errors.Is(err, os.ErrDeadlineExceeded) || errors.Is(err, unix.EAGAIN)):
-		s.Link.Hung = true
-	case !errors.Is(err, os.ErrNotExist):
-		return fmt.Errorf("reading device %s: %w", s.Name, err)
-	}
 	addresses, err := h.Addresses.Addresses(ctx, s.Name)
 	if err != nil {
 		return fmt.Errorf("reading addresses of %s: %w", s.Name, err)
@@ -201,7 +243,7 @@ func (s *State) observeLink(ctx context.Context, h *Host) error {
 			s.Addresses = append(s.Addresses, a.Prefix)
 		}
 	}
-	if s.Routes, err = h.Routes.Routes(ctx, s.Name); err != nil {
+	if s.Routes, err = b.routes(ctx, s.Name); err != nil {
 		return fmt.Errorf("reading routes of %s: %w", s.Name, err)
 	}
 	return nil

@@ -218,10 +218,10 @@ func (b *dnsBackendValue) Set(s string) error {
 	return nil
 }
 
-// apply makes the host what is wanted, and tells of what could not be had and
-// may not.
-func (in *input) apply(ctx context.Context, ui *ui, s *tunnel.Session, want *tunnel.Spec) error {
-	if err := s.Apply(ctx, in.record(want), tunnel.Plan(want, s.Have)); err != nil {
+// apply takes the steps to what is wanted, and tells of what could not be had
+// and may not.
+func (in *input) apply(ctx context.Context, ui *ui, s *tunnel.Session, want *tunnel.Spec, steps []tunnel.Step) error {
+	if err := s.Apply(ctx, in.record(want), steps); err != nil {
 		return err
 	}
 	for _, note := range s.Notes() {

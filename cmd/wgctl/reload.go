@@ -6,8 +6,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
 
 	"github.com/spf13/cobra"
+	"github.com/wgctl/wgctl/config"
 	"github.com/wgctl/wgctl/tunnel"
 )
 
@@ -79,8 +82,14 @@ func (r reloading) each(cmd *cobra.Command, ui *ui, args []string, words func(co
 }
 
 func (r reloading) reload(ctx context.Context, ui *ui, arg string) error {
-	in, err := read(ctx, ui, arg)
+	in, err := locate(ctx, ui, arg)
 	if err != nil {
+		return err
+	}
+	if done, err := r.unchanged(ctx, ui, in); done || err != nil {
+		return err
+	}
+	if err := in.parse(ui, arg); err != nil {
 		return err
 	}
 	// Names are looked up before the tunnel is locked: it may take long.
@@ -109,10 +118,47 @@ func (r reloading) reload(ctx context.Context, ui *ui, arg string) error {
 		sayBackend(ui, want, in.cfg, r.opts)
 	}
 	sayNotes(ui, want)
-	if len(tunnel.Plan(want, session.Have)) == 0 && ui.board == nil {
+	steps := tunnel.Plan(want, session.Have)
+	if len(steps) == 0 {
+		sayUnchanged(ui, in)
+	}
+	return in.apply(ctx, ui, session, want, steps)
+}
+
+func sayUnchanged(ui *ui, in *input) {
+	if ui.board == nil {
 		_, _ = fmt.Fprintf(ui.err, "%s: nothing to change\n", in.name)
 	}
-	return in.apply(ctx, ui, session, want)
+}
+
+// unchanged reports whether there is nothing to do, which is cheap to say
+// where the tunnel is under seal.
+func (r reloading) unchanged(ctx context.Context, ui *ui, in *input) (bool, error) {
+	path, err := filepath.Abs(in.path)
+	if err != nil || os.Getenv(tunnel.HookVariable) == in.name {
+		return false, nil
+	}
+	var (
+		cfg      *config.Config
+		warnings []config.Warning
+	)
+	file := func() (c *config.Config, err error) {
+		if cfg, warnings, err = config.LoadInterface(path); err == nil {
+			err = cfg.ReadKeys()
+		}
+		return cfg, err
+	}
+	want := tunnel.Unchanged(ctx, in.host, in.name, path, r.opts, file)
+	if want == nil {
+		return false, nil
+	}
+	ui.warnings(warnings)
+	if err := trusted(ui, cfg, path); err != nil {
+		return false, err
+	}
+	sayNotes(ui, want)
+	sayUnchanged(ui, in)
+	return true, nil
 }
 
 // ready returns nil if the tunnel can be made what the file says. A reload that

@@ -180,7 +180,7 @@ func (r *running) Make(ctx context.Context, reload bool, again []netlinkx.Key) (
 		sayBackend(r.ui, want, in.cfg, r.opts)
 		sayNotes(r.ui, want)
 	}
-	if err := in.apply(ctx, r.ui, session, want); err != nil {
+	if err := in.apply(ctx, r.ui, session, want, tunnel.Plan(want, session.Have)); err != nil {
 		return nil, err
 	}
 	r.found = found

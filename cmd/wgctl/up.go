@@ -87,7 +87,7 @@ func up(ctx context.Context, ui *ui, arg string, opts tunnel.Options) error {
 	}
 	sayBackend(ui, want, in.cfg, opts)
 	sayNotes(ui, want)
-	return in.apply(ctx, ui, session, want)
+	return in.apply(ctx, ui, session, want, tunnel.Plan(want, session.Have))
 }
 
 // clearHint says what to do about what is in the way.
@@ -128,7 +128,7 @@ func sayNotes(ui *ui, want *tunnel.Spec) {
 // An input is a file that was read and understood, and the host it is for.
 type input struct {
 	name      string // of the interface
-	path      string // absolute
+	path      string // absolute, once it was parsed
 	cfg       *config.Config
 	host      *tunnel.Host
 	endpoints []netip.AddrPort // of cfg.Peers
@@ -151,16 +151,25 @@ func load(ctx context.Context, ui *ui, arg string) (*input, error) {
 // leftover returns what an earlier run left of the tunnel, or nil: behind a kill
 // switch that stands still nothing can be looked up.
 func (in *input) leftover(ctx context.Context) (*tunnel.State, error) {
-	r, err := in.host.Records.Load(in.name)
+	r, err := in.host.Records.Head(in.name)
 	if err != nil || r == nil {
 		return nil, err
 	}
 	return tunnel.Observe(ctx, in.host, in.name)
 }
 
-// read parses the file that a word of the command line means. That of a tunnel
-// that was brought up from a file elsewhere is that file.
+// read parses the file that a word of the command line means.
 func read(ctx context.Context, ui *ui, arg string) (*input, error) {
+	in, err := locate(ctx, ui, arg)
+	if err != nil {
+		return nil, err
+	}
+	return in, in.parse(ui, arg)
+}
+
+// locate finds the file that a word of the command line means, and reads none.
+// That of a tunnel that was brought up from a file elsewhere is that file.
+func locate(ctx context.Context, ui *ui, arg string) (*input, error) {
 	path, name, err := config.Locate(arg)
 	if err != nil {
 		return nil, err
@@ -174,22 +183,24 @@ func read(ctx context.Context, ui *ui, arg string) (*input, error) {
 			return nil, err
 		}
 	}
-	cfg, warnings, err := config.Load(path)
-	if errors.Is(err, os.ErrNotExist) && path != arg {
-		return nil, withHint(err, "a file elsewhere is named by a path with a slash, as ./wg0.conf")
+	return &input{name: name, path: path, host: host}, nil
+}
+
+func (in *input) parse(ui *ui, arg string) error {
+	cfg, warnings, err := config.Load(in.path)
+	if errors.Is(err, os.ErrNotExist) && in.path != arg {
+		return withHint(err, "a file elsewhere is named by a path with a slash, as ./wg0.conf")
 	}
 	if err != nil {
-		return nil, err
+		return err
 	}
 	ui.warnings(warnings)
 	collectLess(len(cfg.Peers))
-	if path, err = filepath.Abs(path); err != nil {
-		return nil, fmt.Errorf("finding %s: %w", arg, err)
+	in.cfg = cfg
+	if in.path, err = filepath.Abs(in.path); err != nil {
+		return fmt.Errorf("finding %s: %w", arg, err)
 	}
-	if err := errors.Join(trusted(ui, cfg, path), cfg.ReadKeys()); err != nil {
-		return nil, err
-	}
-	return &input{name: name, path: path, cfg: cfg, host: host}, nil
+	return errors.Join(trusted(ui, cfg, in.path), cfg.ReadKeys())
 }
 
 // collectLess lets garbage lie in a process that ends soon, but no more than a
@@ -203,7 +214,7 @@ func collectLess(peers int) {
 // recorded returns the path that a tunnel came from, or path if it has no
 // record.
 func recorded(host *tunnel.Host, name, path string) (string, error) {
-	r, err := host.Records.Load(name)
+	r, err := host.Records.Head(name)
 	if errors.Is(err, os.ErrPermission) {
 		return path, nil // nobody but root knows
 	}
@@ -228,7 +239,7 @@ func (in *input) lookup(ctx context.Context, ui *ui, have *tunnel.State) error {
 }
 
 func (in *input) record(want *tunnel.Spec) tunnel.Record {
-	return tunnel.Record{Config: in.path, Digest: in.cfg.Digest(), Spec: want}
+	return tunnel.Record{Config: in.path, Digest: in.cfg.Digest(), Spec: want, Sealable: tunnel.Sealable(in.cfg)}
 }
 
 // backendFlag adds --backend.

@@ -50,10 +50,11 @@ func command(ctx context.Context, args []string) error {
 	f.BoolVar(&b.kernel, "kernel", false, "measure the kernel's devices, not the embedded device")
 	f.StringVar(&b.bin, "bin", "build/bench/bin", "folder of the programs that are measured")
 	f.StringVar(&b.files, "files", "build/bench/files", "folder of the files of tunnels, which are kept")
-	f.StringVar(&sizes, "sizes", "1,10,100,1000,10000", "how many peers tunnels have")
+	f.StringVar(&sizes, "sizes", "1,10,100,1000,10000", "how many peers tunnels have, what matters most first")
 	f.IntVar(&b.verbs, "verbs", 10000, "how many peers the device has for the verbs of wg; 0: they aren't measured")
 	f.IntVar(&b.rounds, "rounds", 5, "rounds of each tool at each size")
 	f.DurationVar(&b.budget, "budget", time.Minute, "what the rounds of one tool at one size may take, but for the first")
+	f.DurationVar(&b.within, "within", 0, "what all may take; what would not be done in time isn't begun; 0: no limit")
 	f.IntVar(&b.quick, "wg-quick", 10000, "the most peers that wg-quick is given")
 	f.IntVar(&b.whole, "whole", 10000, "the most peers of tunnels that are reloaded and shown, too")
 	f.BoolVar(&b.trace, "count", true, "count netlink messages and processes, by strace")
@@ -107,9 +108,13 @@ func (b *bench) measure(ctx context.Context, out string) error {
 		}
 	}
 	start := time.Now()
+	if b.within > 0 {
+		b.deadline = start.Add(b.within)
+	}
 	err := b.run(ctx)
 	r := report{Title: b.title(), Facts: b.facts(time.Since(start)), Results: b.results.all()}
 	table(os.Stdout, r)
+	barTable(os.Stdout, r)
 	text, merr := json.MarshalIndent(r, "", "\t")
 	if merr == nil {
 		merr = os.WriteFile(filepath.Join(out, b.name()+".json"), text, 0o644)

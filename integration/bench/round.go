@@ -24,6 +24,8 @@ type step struct {
 	// from this name on; empty: it isn't traced. Of a command that leaves a
 	// process behind, strace is left behind with it.
 	Trace string
+	// Sent says that the trace shows all that is sent.
+	Sent bool
 }
 
 // A cost is what a step took: all its processes together, but for one that it

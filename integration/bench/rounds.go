@@ -93,6 +93,32 @@ func median(list []cost, of func(cost) time.Duration) (middle, least time.Durati
 	return all[len(all)/2], all[0]
 }
 
+// A rateOfOne is what a round of a tool took the last time.
+type rateOfOne struct {
+	peers int
+	took  time.Duration
+}
+
+func (b *bench) took(tool string, peers int, d time.Duration) {
+	if b.rate == nil {
+		b.rate = map[string]rateOfOne{}
+	}
+	b.rate[tool] = rateOfOne{peers, d}
+}
+
+// takes estimates a round by the last one. Of a tunnel of few peers, which cost
+// little beside the rest, it knows no more than that.
+func (b *bench) takes(tool string, peers int) time.Duration {
+	last := b.rate[tool]
+	switch {
+	case peers < last.peers:
+		return 0
+	case last.peers < 1000:
+		return last.took
+	}
+	return time.Duration(float64(last.took) * float64(peers) / float64(last.peers))
+}
+
 // alternate runs rounds of tools by turns, in the one order and then in the
 // other, until there are enough or a tool has spent its time. Then, where it
 // is cheap enough, it runs one more that counts.
@@ -105,12 +131,17 @@ func (b *bench) alternate(ctx context.Context, peers int, tools []string, steps 
 		}
 		for _, tool := range order {
 			// Another round takes what a round has taken so far.
-			if i > 0 && spent[tool]+spent[tool]/time.Duration(i) > b.budget {
+			if i > 0 && (spent[tool] == 0 || spent[tool]+spent[tool]/time.Duration(i) > b.budget) {
+				continue
+			}
+			if takes := b.takes(tool, peers); !b.deadline.IsZero() && time.Until(b.deadline) < takes {
+				b.say("%d peers, %s, round %d: left out, as it would take %v", peers, tool, i+1, takes.Round(time.Second))
 				continue
 			}
 			start := time.Now()
 			costs, err := inRound(ctx, b.path(tool), steps(tool, ""))
 			spent[tool] += time.Since(start)
+			b.took(tool, peers, time.Since(start))
 			if err != nil {
 				return fmt.Errorf("%s with %d peers: %w", tool, peers, err)
 			}
@@ -121,7 +152,7 @@ func (b *bench) alternate(ctx context.Context, peers int, tools []string, steps 
 		}
 	}
 	for _, tool := range tools {
-		if b.trace && spent[tool] < b.budget && (tool != wgQuickTool || peers <= 100) {
+		if b.trace && spent[tool] > 0 && spent[tool] < b.budget && (tool != wgQuickTool || peers <= 100) {
 			if err := b.count(ctx, peers, tool, steps); err != nil {
 				return err
 			}

@@ -1,0 +1,66 @@
+// SPDX-License-Identifier: MIT
+
+package config
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"reflect"
+	"testing"
+)
+
+// LoadInterface says of [Interface] what Load says, wherever that stands in
+// the file, and nothing of peers.
+func TestLoadInterface(t *testing.T) {
+	paths := corpusFiles(t, "", "modern")
+	behind := filepath.Join(t.TempDir(), "wg0.conf")
+	const text = "[Peer]\nPublicKey = AQAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=\n# [Interface]\nAllowedIPs = 10.0.0.0/8\n" +
+		" [interface] # here\nAddress = 10.0.0.1/8\nPostUp = echo '[Peer]'\n\t[Peer]\nPublicKey = AgAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=\n[Interface]\nMTU = 1400\n"
+	if err := os.WriteFile(behind, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	compared := 0
+	for _, path := range append(paths, behind) {
+		whole, _, err := Load(path)
+		if err != nil || !whole.Quiet() {
+			continue
+		}
+		got, _, err := LoadInterface(path)
+		if err != nil {
+			t.Errorf("%s: %v", path, err)
+			continue
+		}
+		if got.Digest() != whole.Digest() || len(got.Peers) > 0 || !whole.SelfContained() || !reflect.DeepEqual(got.Interface, whole.Interface) {
+			t.Errorf("%s: got %+v, want %+v", path, got.Interface, whole.Interface)
+		}
+		compared++
+	}
+	if compared < 10 {
+		t.Errorf("%d files compared", compared)
+	}
+	cfg, _, err := LoadInterface(behind)
+	if err != nil || cfg.Interface.MTU != 1400 || len(cfg.Interface.Addresses) != 1 {
+		t.Errorf("got %+v, %v", cfg, err)
+	}
+}
+
+// A pipe still has its text afterwards, for Load.
+func TestLoadInterfaceLeavesPipes(t *testing.T) {
+	r, w, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = r.Close() }()
+	if _, err := w.WriteString("[Interface]\nMTU = 1400\n"); err != nil {
+		t.Fatal(err)
+	}
+	_ = w.Close()
+	path := fmt.Sprintf("/dev/fd/%d", r.Fd())
+	if _, _, err := LoadInterface(path); err == nil {
+		t.Error("a pipe was read")
+	}
+	if cfg, _, err := Load(path); err != nil || cfg.Interface.MTU != 1400 {
+		t.Errorf("then Load gives %+v, %v", cfg, err)
+	}
+}

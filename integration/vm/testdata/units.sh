@@ -93,7 +93,7 @@ restart() {
 	ip link add other0 type dummy
 	check "networkd" systemctl start systemd-networkd
 	check "networkd configures its link" within 90 sh -c 'ip address show other0 | grep -q 198.51.100.9'
-	check "networkd takes rules away, which are put back" within 90 sh -c 'journalctl -u wgctl@wg0 --no-pager | grep -q "putting it back: .*rule add"'
+	check "networkd takes rules and routes away, which are put back" within 90 sh -c 'journalctl -u wgctl@wg0 --no-pager | grep "putting it back: ip .*\(rule\|route\) add"'
 	check "whole after that" within 90 whole wg0
 	check "networkd restarts" systemctl restart systemd-networkd
 	check "rules are back" within 90 whole wg0

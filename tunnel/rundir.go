@@ -80,8 +80,7 @@ func ownRunDir() (dir string, known bool) {
 	if err != nil && os.Geteuid() != 0 && base != runDir {
 		return base, true // a folder that was named for this user
 	}
-	named := base == runDir || base == os.Getenv(runDirName)
-	return filepath.Join(base, namespaceDir, fmt.Sprint(own.Ino)), err == nil || !named
+	return filepath.Join(base, namespaceDir, fmt.Sprint(own.Ino)), err == nil || base != runDir
 }
 
 func runBase() string {

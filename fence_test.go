@@ -54,7 +54,7 @@ var (
 	}
 	nftables = ban{"github.com/google/nftables/...", "packet filters are firewall's: others give it a Ruleset"}
 	iptables = ban{"github.com/coreos/go-iptables/...", "packet filters are firewall's: others give it a Ruleset"}
-	ini      = ban{"gopkg.in/ini.v1/...", "config reads files itself, by their two readers' rules; others take a Config"}
+	ini      = ban{"gopkg.in/ini.v1/...", "files are config's: others take a Config"}
 	bus      = ban{"github.com/godbus/...", "daemons of the host are asked by firewall and dns, each its own"}
 	cli      = []ban{
 		{"github.com/spf13/...", "words of the command line are cmd's: below it, options are fields"},

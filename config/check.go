@@ -61,7 +61,7 @@ func (b *builder) checkPeers() {
 // and takes it from the first without a word.
 func (b *builder) checkClaims() {
 	type claim struct{ peer, item int }
-	claims := make(map[netip.Prefix]claim, len(b.cfg.Peers))
+	claims := make(map[netip.Prefix]claim)
 	for i, p := range b.cfg.Peers {
 		for j, ip := range p.AllowedIPs {
 			if ip.Sign == Minus {

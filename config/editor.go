@@ -20,7 +20,7 @@ func (l *layout) add(peer int, key string, line int) {
 	if key == headerKey {
 		l.headers = append(l.headers, line)
 	} else {
-		l.lines.add(placeOf(peer, key), line)
+		l.lines.add(peer, key, line)
 	}
 	l.last[peer] = line
 }

@@ -44,51 +44,51 @@ type key struct {
 	section section
 	grammar grammar
 	set     func(b *builder, value string)
-	number  uint8 // from 1, in the order of keys
 }
 
-// headerKey stands for a section's header, which is no key.
-const headerKey = "header"
-
-// nameInComment is no key in the file, either.
-var nameInComment = key{name: "Name", section: peerSection, set: (*builder).commentName}
+// headerKey and commentKey carry, through the ini reader, what isn't a key in
+// the file: the line of a section's header, and a name in a comment.
+const (
+	headerKey  = "header"
+	commentKey = "comment"
+)
 
 // keys are all the keys, in the order in which Format writes them.
 var keys = []key{
-	{"PrivateKey", interfaceSection, wgGrammar, (*builder).privateKey, 0},
-	{"ListenPort", interfaceSection, wgGrammar, (*builder).listenPort, 0},
-	{"FwMark", interfaceSection, wgGrammar, (*builder).fwMark, 0},
-	{"Address", interfaceSection, quickGrammar, (*builder).addresses, 0},
-	{"DNS", interfaceSection, quickGrammar, (*builder).dns, 0},
-	{"MTU", interfaceSection, quickGrammar, (*builder).mtu, 0},
-	{"Table", interfaceSection, quickGrammar, (*builder).table, 0},
-	{"PreUp", interfaceSection, hookGrammar, (*builder).hook, 0},
-	{"PostUp", interfaceSection, hookGrammar, (*builder).hook, 0},
-	{"PreDown", interfaceSection, hookGrammar, (*builder).hook, 0},
-	{"PostDown", interfaceSection, hookGrammar, (*builder).hook, 0},
-	{"SaveConfig", interfaceSection, quickGrammar, (*builder).saveConfig, 0},
-	{"PrivateKeyFile", interfaceSection, quickGrammar, (*builder).privateKeyFile, 0},
-	{"Backend", interfaceSection, quickGrammar, (*builder).backend, 0},
-	{"RouteMetric", interfaceSection, quickGrammar, (*builder).routeMetric, 0},
-	{"RouteAggregation", interfaceSection, quickGrammar, (*builder).routeAggregation, 0},
-	{"Hooks", interfaceSection, quickGrammar, (*builder).hooks, 0},
-	{"HookTimeout", interfaceSection, quickGrammar, (*builder).hookTimeout, 0},
-	{"ExcludedIPs", interfaceSection, quickGrammar, (*builder).excludedIPs, 0},
-	{"Forward", interfaceSection, quickGrammar, (*builder).forward, 0},
-	{"Masquerade", interfaceSection, quickGrammar, (*builder).masquerade, 0},
-	{"PortForward", interfaceSection, quickGrammar, (*builder).portForward, 0},
-	{"ClampMSS", interfaceSection, quickGrammar, (*builder).clampMSS, 0},
-	{"KillSwitch", interfaceSection, quickGrammar, (*builder).killSwitch, 0},
-	{"DNSBackend", interfaceSection, quickGrammar, (*builder).dnsBackend, 0},
-	{"DNSFailure", interfaceSection, quickGrammar, (*builder).dnsFailure, 0},
+	{"PrivateKey", interfaceSection, wgGrammar, (*builder).privateKey},
+	{"ListenPort", interfaceSection, wgGrammar, (*builder).listenPort},
+	{"FwMark", interfaceSection, wgGrammar, (*builder).fwMark},
+	{"Address", interfaceSection, quickGrammar, (*builder).addresses},
+	{"DNS", interfaceSection, quickGrammar, (*builder).dns},
+	{"MTU", interfaceSection, quickGrammar, (*builder).mtu},
+	{"Table", interfaceSection, quickGrammar, (*builder).table},
+	{"PreUp", interfaceSection, hookGrammar, (*builder).hook},
+	{"PostUp", interfaceSection, hookGrammar, (*builder).hook},
+	{"PreDown", interfaceSection, hookGrammar, (*builder).hook},
+	{"PostDown", interfaceSection, hookGrammar, (*builder).hook},
+	{"SaveConfig", interfaceSection, quickGrammar, (*builder).saveConfig},
+	{"PrivateKeyFile", interfaceSection, quickGrammar, (*builder).privateKeyFile},
+	{"Backend", interfaceSection, quickGrammar, (*builder).backend},
+	{"RouteMetric", interfaceSection, quickGrammar, (*builder).routeMetric},
+	{"RouteAggregation", interfaceSection, quickGrammar, (*builder).routeAggregation},
+	{"Hooks", interfaceSection, quickGrammar, (*builder).hooks},
+	{"HookTimeout", interfaceSection, quickGrammar, (*builder).hookTimeout},
+	{"ExcludedIPs", interfaceSection, quickGrammar, (*builder).excludedIPs},
+	{"Forward", interfaceSection, quickGrammar, (*builder).forward},
+	{"Masquerade", interfaceSection, quickGrammar, (*builder).masquerade},
+	{"PortForward", interfaceSection, quickGrammar, (*builder).portForward},
+	{"ClampMSS", interfaceSection, quickGrammar, (*builder).clampMSS},
+	{"KillSwitch", interfaceSection, quickGrammar, (*builder).killSwitch},
+	{"DNSBackend", interfaceSection, quickGrammar, (*builder).dnsBackend},
+	{"DNSFailure", interfaceSection, quickGrammar, (*builder).dnsFailure},
 
-	{"Name", peerSection, quickGrammar, (*builder).name, 0},
-	{"PublicKey", peerSection, wgGrammar, (*builder).publicKey, 0},
-	{"PresharedKey", peerSection, wgGrammar, (*builder).presharedKey, 0},
-	{"PresharedKeyFile", peerSection, quickGrammar, (*builder).presharedKeyFile, 0},
-	{"Endpoint", peerSection, wgGrammar, (*builder).endpoint, 0},
-	{"AllowedIPs", peerSection, wgGrammar, (*builder).allowedIPs, 0},
-	{"PersistentKeepalive", peerSection, wgGrammar, (*builder).persistentKeepalive, 0},
+	{"Name", peerSection, quickGrammar, (*builder).name},
+	{"PublicKey", peerSection, wgGrammar, (*builder).publicKey},
+	{"PresharedKey", peerSection, wgGrammar, (*builder).presharedKey},
+	{"PresharedKeyFile", peerSection, quickGrammar, (*builder).presharedKeyFile},
+	{"Endpoint", peerSection, wgGrammar, (*builder).endpoint},
+	{"AllowedIPs", peerSection, wgGrammar, (*builder).allowedIPs},
+	{"PersistentKeepalive", peerSection, wgGrammar, (*builder).persistentKeepalive},
 }
 
 // own reports whether a key is wgctl's, so that neither wg nor wg-quick
@@ -101,17 +101,19 @@ func (k *key) own() bool {
 // where to find it. A key that isn't known to do so doesn't.
 func saysAll(name string) bool {
 	switch name {
-	case "Name", "PublicKey", "PresharedKey", "Endpoint", "AllowedIPs", "PersistentKeepalive":
+	case headerKey, commentKey, "Name", "PublicKey", "PresharedKey", "Endpoint", "AllowedIPs", "PersistentKeepalive":
 		return true
 	}
 	return false
 }
 
 var keyByFold = func() map[string]*key {
-	m := make(map[string]*key, len(keys))
+	m := make(map[string]*key, len(keys)+2)
 	for i := range keys {
 		m[strings.ToLower(keys[i].name)] = &keys[i]
 	}
+	m[headerKey] = &key{name: "", set: func(*builder, string) {}}
+	m[commentKey] = &key{name: "Name", set: (*builder).commentName}
 	return m
 }()
 
@@ -129,7 +131,10 @@ func findKey(name string) *key {
 	if k := keyByName[name]; k != nil {
 		return k
 	}
-	return keyByFold[strings.ToLower(name)]
+	if k := keyByFold[strings.ToLower(name)]; k != nil && k.section != beforeSections {
+		return k
+	}
+	return nil
 }
 
 // nearestKey returns the key that a word was probably meant for, or nil.

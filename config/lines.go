@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strconv"
 	"strings"
 )
 
@@ -22,64 +23,71 @@ const (
 // locale); a no-break space is none.
 const space = " \t\n\v\f\r"
 
-func isSpace(c byte) bool { return c == ' ' || '\t' <= c && c <= '\r' }
-
-// trim removes white space at both ends.
-func trim(s string) string {
-	for len(s) > 0 && isSpace(s[0]) {
-		s = s[1:]
-	}
-	for len(s) > 0 && isSpace(s[len(s)-1]) {
-		s = s[:len(s)-1]
-	}
-	return s
-}
-
 // squash removes all white space, as wg does with every line.
 func squash(s string) string {
-	i := 0
-	for i < len(s) && !isSpace(s[i]) {
-		i++
-	}
-	if i == len(s) {
+	if !strings.ContainsAny(s, space) {
 		return s
 	}
-	return string(squashInPlace([]byte(s)))
+	out := make([]byte, 0, len(s))
+	for i := 0; i < len(s); i++ {
+		if strings.IndexByte(space, s[i]) < 0 {
+			out = append(out, s[i])
+		}
+	}
+	return string(out)
 }
 
 // squashInPlace is squash for bytes that nobody needs afterwards.
 func squashInPlace(b []byte) []byte {
 	out := b[:0]
 	for _, c := range b {
-		if !isSpace(c) {
+		if c > ' ' || strings.IndexByte(space, c) < 0 {
 			out = append(out, c)
 		}
 	}
 	return out
 }
 
-// A normaliser reads a file by the rules of wg and wg-quick and hands the
-// entries it understands on, with what they are called in a canonical spelling.
+// A normaliser reads a file by the rules of wg and wg-quick and writes the
+// entries it understands in a form that an ini reader can't misread: canonical
+// key names, and values between triple quotes, each after its line number.
 // What it doesn't understand goes to the report.
 type normaliser struct {
 	*report
-	values    *builder
-	section   section // where wg thinks it is
-	forQuick  bool    // whether wg-quick, too, sees an [Interface] here
-	header    bool    // whether there was any header
-	iface     bool    // whether there was an [Interface]
-	peers     int     // how many [Peer] sections there were
-	keyed     bool    // whether this section had a PublicKey
-	empty     int     // how many keys had no value
-	keyless   int     // how many [Peer] sections had none: enough, and the rest isn't read
-	named     bool    // whether a comment of this section gave a name: the first counts
-	commented bool    // in the comments after a peer that was commented out
-	layout    *layout // where entries stand, for edits; or nil
-	noPeers   bool    // peers aren't read
-	refers    bool    // something said of a peer isn't all in the file
+	out       []byte
+	read      func([]byte) // is given whole entries of what is written
+	section   section      // where wg thinks it is
+	forQuick  bool         // whether wg-quick, too, sees an [Interface] here
+	header    bool         // whether there was any header
+	iface     bool         // whether there was an [Interface]
+	peers     int          // how many [Peer] sections there were
+	keyed     bool         // whether this section had a PublicKey
+	empty     int          // how many keys had no value
+	keyless   int          // how many [Peer] sections had none: enough, and the rest isn't read
+	named     bool         // whether a comment of this section gave a name: the first counts
+	commented bool         // in the comments after a peer that was commented out
+	layout    *layout      // where entries stand, for edits; or nil
+	noPeers   bool         // peers aren't read
+	refers    bool         // something said of a peer isn't all in the file
 }
 
-// normalise hands the file's entries on, or returns the error of reading it.
+// readAtOnce is how much is written, in bytes, before it is read: so that not
+// all of a large file stands there in each of its forms, and that nothing is
+// read behind more faults than are told.
+const readAtOnce = 64 << 10
+
+// moreSection is the header of what goes on with the section before.
+const moreSection = "more"
+
+// flush has what was written read, if it is so much.
+func (n *normaliser) flush(bytes int) {
+	if n.read != nil && len(n.out) > bytes {
+		n.read(n.out)
+		n.out = n.out[:0]
+	}
+}
+
+// normalise writes the file's entries, or returns the error of reading it.
 func (n *normaliser) normalise(r io.Reader) error {
 	limited := &io.LimitedReader{R: r, N: maxFile + 1}
 	lines := newLineReader(limited)
@@ -112,7 +120,7 @@ func (n *normaliser) normalise(r io.Reader) error {
 	case !n.iface && (!n.header || len(n.errors) == 0):
 		n.errorf(0, 0, "", "has no [Interface] section")
 	}
-	n.values.close()
+	n.flush(0)
 	return nil
 }
 
@@ -145,13 +153,13 @@ func (n *normaliser) line(num int, raw string) {
 		return
 	}
 	cut, _, _ := strings.Cut(raw, "#")
-	switch cut = trim(cut); {
+	switch cut = strings.Trim(cut, space); {
 	case cut == "":
-		n.comment(num, trim(raw))
+		n.comment(num, strings.Trim(raw, space))
 	case cut[0] == '[':
 		n.sectionHeader(num, cut)
-	case !n.plainEntry(num, cut):
-		n.entry(num, trim(raw), cut)
+	default:
+		n.entry(num, strings.Trim(raw, space), cut)
 	}
 }
 
@@ -182,13 +190,14 @@ func (n *normaliser) sectionHeader(num int, line string) {
 	if n.noPeers && n.section == peerSection {
 		return
 	}
-	n.values.open(n.section, num)
-	n.place(headerKey, num)
+	n.flush(readAtOnce)
+	n.out = append(append(append(n.out, '['), n.section.String()...), "]\n"...)
+	n.emit(num, headerKey, "")
 }
 
 func (n *normaliser) badHeader(num int, line string) {
 	name, rest, closed := strings.Cut(line[1:], "]")
-	switch name = trim(name); {
+	switch name = strings.Trim(name, space); {
 	case !closed:
 		n.errorf(num, 0, "", "section header has no closing bracket")
 	case rest != "":
@@ -210,25 +219,11 @@ func (n *normaliser) comment(num int, line string) {
 		return
 	}
 	name, value, ok := strings.Cut(text, "=")
-	name, value = trim(name), trim(value)
+	name, value = strings.Trim(name, space), strings.Trim(value, space)
 	if ok && !n.named && (strings.EqualFold(name, "friendly_name") || strings.EqualFold(name, "Name")) && nameFault(value) == "" {
 		n.named = true
-		n.emit(num, &nameInComment, value)
+		n.emit(num, commentKey, value)
 	}
-}
-
-// plainEntry reads what most lines of a large file are: a key of wg's in its
-// place, and a value without white space inside. It reports whether this was
-// one, of which entry makes the same.
-func (n *normaliser) plainEntry(num int, line string) bool {
-	name, value, _ := strings.Cut(line, "=")
-	k := keyByName[trim(name)]
-	if value = trim(value); k == nil || k.grammar != wgGrammar || k.section != n.section || value == "" || squash(value) != value {
-		return false
-	}
-	n.commented = false
-	n.emit(num, k, value)
-	return true
 }
 
 // entry reads any other line: raw with its comment, line without it.
@@ -238,7 +233,7 @@ func (n *normaliser) entry(num int, raw, line string) {
 	}
 	n.commented = false
 	name, _, assigned := strings.Cut(line, "=")
-	if k := findKey(trim(name)); k != nil && k.grammar != wgGrammar {
+	if k := findKey(strings.Trim(name, space)); k != nil && k.grammar != wgGrammar {
 		if k.section == n.section && (n.section == peerSection || n.forQuick) {
 			n.quickEntry(num, k, raw, line, assigned)
 			return
@@ -258,7 +253,7 @@ func (n *normaliser) entry(num int, raw, line string) {
 	case value == "":
 		n.errorf(num, n.section, k.name, "has no value")
 	default:
-		n.emit(num, k, value)
+		n.emit(num, k.name, value)
 	}
 }
 
@@ -271,14 +266,14 @@ func (n *normaliser) quickEntry(num int, k *key, raw, line string, assigned bool
 	}
 	if assigned {
 		_, value, _ = strings.Cut(value, "=")
-		value = trim(value)
+		value = strings.Trim(value, space)
 	}
 	switch {
 	case !assigned && k.own():
 		n.errorf(num, n.section, k.name, `has no "=" after it`)
 	case !assigned:
 		n.warnf("empty-value", num, n.section, k.name, `has no "=" after it: wg-quick takes the whole line for the value`)
-		n.emit(num, k, value)
+		n.emit(num, k.name, value)
 	case value == "" && (k.own() || k.name == "SaveConfig"):
 		n.errorf(num, n.section, k.name, "has no value")
 	case value == "" && n.empty > maxEmpty:
@@ -287,7 +282,7 @@ func (n *normaliser) quickEntry(num int, k *key, raw, line string, assigned bool
 		n.empty++
 		n.warnf("empty-value", num, n.section, k.name, "has no value and does nothing")
 	default:
-		n.emit(num, k, value)
+		n.emit(num, k.name, value)
 	}
 }
 
@@ -307,12 +302,12 @@ func (n *normaliser) misplaced(num int, k *key) {
 // the word before the "=" is repeated.
 func (n *normaliser) unknown(num int, line string) {
 	name, value, assigned := strings.Cut(line, "=")
-	name = trim(name)
+	name = strings.Trim(name, space)
 	first := line
 	if end := strings.IndexAny(line, space); end >= 0 {
 		first = line[:end]
 	}
-	rest := trim(line[len(first):])
+	rest := strings.Trim(line[len(first):], space)
 	k := findKey(strings.TrimSuffix(first, ":"))
 	near := nearestKey(name)
 	switch {
@@ -339,24 +334,28 @@ func (n *normaliser) unknown(num int, line string) {
 	}
 }
 
-// emit hands an entry on.
-func (n *normaliser) emit(num int, k *key, value string) {
-	n.keyed = n.keyed || k.name == "PublicKey"
-	n.refers = n.refers || n.section == peerSection && !saysAll(k.name)
-	n.values.value(num, k, value)
-	if k != &nameInComment {
-		n.place(k.name, num)
+// emit writes an entry. The ini reader takes what is between the first and the
+// last triple quote of a line as it is.
+func (n *normaliser) emit(num int, key, value string) {
+	n.keyed = n.keyed || key == "PublicKey"
+	n.refers = n.refers || n.section == peerSection && !saysAll(key)
+	if n.flush(readAtOnce); len(n.out) == 0 {
+		n.out = append(n.out, "["+moreSection+"]\n"...)
 	}
+	n.out = append(append(n.out, key...), `="""`...)
+	n.out = append(strconv.AppendInt(n.out, int64(num), 10), ' ')
+	n.out = append(append(n.out, value...), "\"\"\"\n"...)
+	n.place(key, num)
 }
 
-// place notes where an entry or a header stands.
-func (n *normaliser) place(name string, num int) {
-	if n.layout == nil {
+// place notes where an entry stands.
+func (n *normaliser) place(key string, num int) {
+	if n.layout == nil || key == commentKey {
 		return
 	}
 	peer := InInterface
 	if n.section == peerSection {
 		peer = n.peers - 1
 	}
-	n.layout.add(peer, name, num)
+	n.layout.add(peer, key, num)
 }

@@ -6,7 +6,10 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"io"
+	"strconv"
 	"strings"
+
+	"gopkg.in/ini.v1"
 )
 
 // Parse reads a config. The file's name is for messages only.
@@ -35,13 +38,27 @@ func parse(n *normaliser, r io.Reader) (*Config, []Warning, error) {
 func build(n *normaliser, r io.Reader) (*builder, error) {
 	rep := n.report
 	b := &builder{report: rep, cfg: &Config{file: rep.file, lines: newPlaces()}, badValue: map[place]bool{}}
-	n.values = b
+	n.read = b.read
 	digest := sha256.New()
 	if err := n.normalise(io.TeeReader(r, digest)); err != nil {
 		return nil, err
 	}
+	b.endSection()
 	b.cfg.digest, b.cfg.refers = hex.EncodeToString(digest.Sum(nil)), n.refers
 	return b, nil
+}
+
+// iniOptions take the normaliser's lines literally and keep every one of them.
+// Without AllowDuplicateShadowValues a hook that comes twice would come once.
+var iniOptions = ini.LoadOptions{
+	AllowNonUniqueSections:     true,
+	AllowShadows:               true,
+	AllowDuplicateShadowValues: true,
+	IgnoreContinuation:         true,
+	IgnoreInlineComment:        true,
+	PreserveSurroundedQuote:    true,
+	KeyValueDelimiters:         "=",
+	ChildSectionDelimiter:      "\x00",
 }
 
 // A builder makes typed values of the text of keys. The fields from section on
@@ -51,9 +68,8 @@ type builder struct {
 	cfg *Config
 
 	section section
-	peer    int    // index of cfg.Peers, or InInterface
-	key     string // "": the section's header
-	at      place  // of key
+	peer    int // index of cfg.Peers, or InInterface
+	key     string
 	line    int
 
 	named         bool // the peer has a Name key
@@ -62,30 +78,56 @@ type builder struct {
 	badValue      map[place]bool
 }
 
-// open begins a section.
-func (b *builder) open(s section, line int) {
-	b.close()
-	b.section, b.peer = s, InInterface
-	if s == peerSection {
-		b.cfg.Peers = append(b.cfg.Peers, Peer{})
-		b.peer, b.named = len(b.cfg.Peers)-1, false
+// read takes sections as the normaliser writes them.
+func (b *builder) read(text []byte) {
+	raw, err := ini.LoadSources(iniOptions, text)
+	if err != nil {
+		// The error would quote a line, and the line may hold a key.
+		b.errorf(0, 0, "", "cannot be split into sections and keys")
+		return
 	}
-	b.key, b.at, b.line = "", placeOf(b.peer, ""), line
-	b.item()
+	b.build(raw)
 }
 
-// close ends the section, if there is one.
-func (b *builder) close() {
+func (b *builder) build(raw *ini.File) {
+	for _, s := range raw.Sections() {
+		switch s.Name() {
+		case interfaceSection.String():
+			b.endSection()
+			b.section, b.peer = interfaceSection, InInterface
+		case peerSection.String():
+			b.endSection()
+			b.cfg.Peers = append(b.cfg.Peers, Peer{})
+			b.section, b.peer, b.named = peerSection, len(b.cfg.Peers)-1, false
+		case moreSection:
+		default:
+			continue // the reader's own section for what has no header
+		}
+		for _, k := range s.Keys() {
+			b.values(keyByFold[strings.ToLower(k.Name())], k.ValueWithShadows())
+		}
+	}
+}
+
+// endSection looks at the section that was read as a whole.
+func (b *builder) endSection() {
 	if b.section == peerSection {
 		b.needPublicKey()
 	}
-	b.section, b.overruled = beforeSections, 0
+	b.overruled = 0
 }
 
-// value sets the value of a key.
-func (b *builder) value(line int, k *key, text string) {
-	b.key, b.at, b.line = k.name, place{int32(b.peer), k.number}, line
-	k.set(b, text)
+// values sets all the values of a key. Each starts with its line number.
+func (b *builder) values(k *key, values []string) {
+	b.key = k.name
+	for _, v := range values {
+		num, text, _ := strings.Cut(v, " ")
+		b.line, _ = strconv.Atoi(num)
+		if b.key == "" {
+			b.item()
+		}
+		k.set(b, text)
+	}
 }
 
 func (b *builder) needPublicKey() {
@@ -96,7 +138,7 @@ func (b *builder) needPublicKey() {
 
 // fail reports the value at hand as wrong.
 func (b *builder) fail(format string, args ...any) {
-	b.badValue[b.at] = true
+	b.badValue[placeOf(b.peer, b.key)] = true
 	b.errorf(b.line, b.section, b.key, format, args...)
 }
 
@@ -107,18 +149,18 @@ func (b *builder) warn(rule, format string, args ...any) {
 // scalar notes where the value at hand of a single-valued key stands, and warns
 // if it overrules another.
 func (b *builder) scalar() {
-	if old := b.cfg.lines.lineAt(b.at, 0); old > 0 {
+	if old := b.cfg.Line(b.peer, b.key, 0); old > 0 {
 		if b.overruled++; b.overruled > maxReports {
 			b.fail("is given again: there are more than %d such lines in this section", maxReports)
 		}
 		b.warn("key-twice", "is given twice: this value overrules that of line %d", old)
 	}
-	b.cfg.lines.set(b.at, b.line)
+	b.cfg.lines.set(b.peer, b.key, b.line)
 }
 
 // item notes where one more item of a list stands.
 func (b *builder) item() {
-	b.cfg.lines.add(b.at, b.line)
+	b.cfg.lines.add(b.peer, b.key, b.line)
 }
 
 func (b *builder) privateKey(value string) {
@@ -239,7 +281,7 @@ func (b *builder) name(value string) {
 		return
 	}
 	if !b.named { // a comment gives way without a warning
-		b.cfg.lines.forget(b.at)
+		b.cfg.lines.forget(b.peer, b.key)
 	}
 	b.scalar()
 	b.cfg.Peers[b.peer].Name, b.named = value, true

@@ -20,12 +20,11 @@ var strictBase64 = base64.StdEncoding.Strict()
 // parseKey is strict: 44 characters, and the bits beyond the 256th are zero
 // (key_from_base64 of wireguard-tools).
 func parseKey(s string) (k [32]byte, ok bool) {
-	var text [keyLen]byte
 	var buf [33]byte
-	if copy(text[:], s); len(s) != keyLen {
+	if len(s) != keyLen {
 		return k, false
 	}
-	n, err := strictBase64.Decode(buf[:], text[:])
+	n, err := strictBase64.Decode(buf[:], []byte(s))
 	if err != nil || n != len(k) {
 		return k, false
 	}

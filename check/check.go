@@ -41,6 +41,9 @@ type File struct {
 	Access   Access
 	// Names are the names of endpoints that were looked up; nil if none were.
 	Names map[string]Answer
+	// KeyFiles says of each value of PrivateKeyFile and PresharedKeyFile why
+	// it can't be used, "" if it can; nil if nobody looked.
+	KeyFiles map[string]string
 }
 
 // An Access is who may do what with a file.

@@ -32,6 +32,7 @@ type extra struct {
 	Host  *Facts            `json:"host"`
 	File  Access            `json:"file"`
 	Names map[string]Answer `json:"names"`
+	Keys  map[string]string `json:"key_files"`
 }
 
 // example reads one side of a rule, "bad" or "good".
@@ -48,7 +49,7 @@ func example(t *testing.T, dir, side string) Input {
 	}
 	in := Input{Host: e.Host}
 	if f, ok := read(t, filepath.Join(dir, side+".conf"), "wg0.conf"); ok {
-		f.Access, f.Names = e.File, e.Names
+		f.Access, f.Names, f.KeyFiles = e.File, e.Names, e.Keys
 		in.Files = append(in.Files, f)
 	}
 	if f, ok := read(t, filepath.Join(dir, "other.conf"), "wg1.conf"); ok {

@@ -42,6 +42,11 @@ var peerRules = []Rule{
 		Why:   "the interface comes up, and no handshake works",
 		Mend:  "wgctl genkey makes one",
 	}, {
+		Name: "key-file", Severity: Error, file: keyFile,
+		Finds: "a PrivateKeyFile or PresharedKeyFile that can't be used: it isn't there, holds no key, or others can read it",
+		Why:   "the tunnel doesn't come up",
+		Mend:  "give the file one key, and mode 0600",
+	}, {
 		Name: "private-key-published", Severity: Error, file: privateKeyPublished,
 		Finds: "the private key of a manual page",
 		Why:   "everybody has it, and can read and speak for this host",
@@ -146,8 +151,19 @@ func (l *look) mentions(words ...string) bool {
 }
 
 func privateKeyMissing(l *look) {
-	if l.cfg.Interface.PrivateKey == nil && !l.mentions("private-key", "setconf", "addconf") {
+	if l.cfg.Interface.PrivateKey == nil && l.cfg.Interface.PrivateKeyFile == "" && !l.mentions("private-key", "setconf", "addconf") {
 		l.at(config.InInterface, "", 0, "has no PrivateKey")
+	}
+}
+
+func keyFile(l *look) {
+	if fault := l.file.KeyFiles[l.cfg.Interface.PrivateKeyFile]; fault != "" {
+		l.at(config.InInterface, "PrivateKeyFile", 0, "%s", fault)
+	}
+	for i, p := range l.cfg.Peers {
+		if fault := l.file.KeyFiles[p.PresharedKeyFile]; fault != "" {
+			l.at(i, "PresharedKeyFile", 0, "%s", fault)
+		}
 	}
 }
 

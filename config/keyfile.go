@@ -84,6 +84,25 @@ func (c *Config) ReadKeys() error {
 	return errors.Join(errs...)
 }
 
+// KeyFaults says of each file that PrivateKeyFile and PresharedKeyFile name, as
+// written there, why it can't be used; nil if it can.
+func (c *Config) KeyFaults() map[string]error {
+	faults := map[string]error{}
+	for _, value := range append([]string{c.Interface.PrivateKeyFile}, presharedKeyFiles(c.Peers)...) {
+		if _, done := faults[value]; value != "" && !done {
+			_, faults[value] = c.readKey(value)
+		}
+	}
+	return faults
+}
+
+func presharedKeyFiles(peers []Peer) (values []string) {
+	for i := range peers {
+		values = append(values, peers[i].PresharedKeyFile)
+	}
+	return values
+}
+
 func (c *Config) readKey(value string) (Secret, error) {
 	path, fromSystemd := strings.CutPrefix(value, credential)
 	switch dir := os.Getenv("CREDENTIALS_DIRECTORY"); {

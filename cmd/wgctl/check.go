@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -151,6 +152,8 @@ func (c *checking) input(ctx context.Context, paths []string) (in check.Input, e
 		}
 		if c.elsewhere {
 			f.Access = check.Access{} // a mode here says nothing of there
+		} else if f.Config != nil {
+			f.KeyFiles = keyFiles(f.Config)
 		}
 		if c.names && f.Config != nil {
 			f.Names = answers(ctx, f.Config)
@@ -163,6 +166,19 @@ func (c *checking) input(ctx context.Context, paths []string) (in check.Input, e
 	in.Beside = beside(paths)
 	in.Host, err = facts(ctx, c.host, slices.ContainsFunc(in.Files, func(f check.File) bool { return f.Config != nil && len(f.Config.Interface.DNS) > 0 }))
 	return in, err
+}
+
+// keyFiles looks at the files that hold keys, as far as this user may, and but
+// for those that only a unit of systemd has.
+func keyFiles(cfg *config.Config) map[string]string {
+	said := map[string]string{}
+	for value, fault := range cfg.KeyFaults() {
+		unseen := errors.Is(fault, fs.ErrPermission) && os.Geteuid() != 0
+		if fault != nil && !unseen && !strings.HasPrefix(value, "credential:") {
+			said[value] = fault.Error()
+		}
+	}
+	return said
 }
 
 // beside reads the other files in the folders of those that are checked, as far

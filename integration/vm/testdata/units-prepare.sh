@@ -57,10 +57,11 @@ cat >/etc/site/up <<-'END'
 	ip -n hub address add 10.8.0.53/32 dev lo # which refuses look-ups at once
 	ip -n hub link set lo up
 	for n in 0 1; do
-		ip -n hub link add wg$n type wireguard
-		ip netns exec hub wg setconf wg$n /etc/site/wg$n.conf
-		ip -n hub address add 10.$((8 + n)).0.1/24 dev wg$n
-		ip -n hub link set wg$n up
+		# Not wg$n: there are sockets of that name, which a namespace shares.
+		ip -n hub link add hub$n type wireguard
+		ip netns exec hub wg setconf hub$n /etc/site/wg$n.conf
+		ip -n hub address add 10.$((8 + n)).0.1/24 dev hub$n
+		ip -n hub link set hub$n up
 	done
 	ip netns exec hub nft -f - <<-NFT
 		table inet witness {
@@ -75,6 +76,7 @@ END
 cd /etc/systemd/system || exit
 cat >site.service <<-END
 	[Unit]
+	Wants=network.target
 	Before=network.target
 	[Service]
 	Type=oneshot

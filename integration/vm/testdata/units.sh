@@ -53,7 +53,7 @@ boot() {
 	check "says what it lacks" says "$(status wgctl@wg1)" "an endpoint could not be found: /etc/wireguard/wg1.conf:11:"
 	echo "192.0.2.1 late.example" >>/etc/hosts
 	check "endpoint found later" within 90 sh -c 'wg show wg1 endpoints | grep -q 192.0.2.1:51821'
-	check "peer reached then" sh -c 'ping -q -c 1 -w 60 10.9.0.1 || { wg show wg1; ip netns exec hub wg show wg1; ip -s link show wg1; ip route get 10.9.0.1; false; }'
+	check "peer reached then" sh -c 'ping -q -c 1 -w 60 10.9.0.1 || { wg show wg1; ip netns exec hub wg show; false; }'
 	check "hook in the sandbox" says "$(iptables -S FORWARD)" "-A FORWARD -i wg1 -j ACCEPT"
 	check "device in the unit's cgroup" grep -q 'wgctl@wg1.service' /proc/"$(pgrep -x -f 'wgctl device-serve wg1')"/cgroup
 }

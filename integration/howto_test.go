@@ -73,6 +73,11 @@ func TestHowTos(t *testing.T) {
 			withSites(t, hosts, "relay", "nas")
 			return hosts
 		},
+		"containers.md": func(t testing.TB) map[string]*Host {
+			hosts := internetOf(t, "relay", "laptop")
+			hosts["laptop"].Sh("mkdir -m 755 /run/netns && mount --bind /run/netns /run/netns && mount --make-shared /run/netns")
+			return hosts
+		},
 		"from-wg-quick.md": func(t testing.TB) map[string]*Host { return internetOf(t, "relay", "laptop") },
 		"ci.md": func(t testing.TB) map[string]*Host {
 			h := newTunnelHost(t, "runner")

@@ -50,6 +50,11 @@ func TestScripts(t *testing.T) {
 		RequireExplicitExec: true,
 		RequireUniqueNames:  true,
 		UpdateScripts:       false,
+		Setup: func(env *testscript.Env) error {
+			// What is up on the machine is not what the scripts are about.
+			env.Setenv("WGCTL_RUNTIME_DIRECTORY", filepath.Join(env.WorkDir, "run"))
+			return nil
+		},
 		Cmds:                map[string]func(*testscript.TestScript, bool, []string){"exits": exits},
 	})
 }

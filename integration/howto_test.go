@@ -84,7 +84,6 @@ func TestHowTos(t *testing.T) {
 			h.Must("mount", "-t", "tmpfs", "none", "/srv")
 			// What ip-netns(8) leaves behind.
 			h.Sh("mkdir -m 755 /run/netns && mount --bind /run/netns /run/netns && mount --make-shared /run/netns")
-			h.Must("mkdir", "-m", "700", "/run/wgctl/netns")
 			return map[string]*Host{"runner": h}
 		},
 		"../nas-relay.md": func(t testing.TB) map[string]*Host {

@@ -57,6 +57,8 @@ func status(ctx context.Context, ui *ui, args []string, asJSON, verbose bool) er
 		switch {
 		case err != nil:
 			failed = append(failed, err)
+		case !have.Up() && !have.Leftover() && len(args) == 0:
+			// It was there when the names were listed.
 		case !have.Up() && !have.Leftover():
 			failed = append(failed, fmt.Errorf("%s %w", name, tunnel.ErrNotUp))
 		default:

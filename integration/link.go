@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/wgctl/wgctl/lab"
 )
@@ -86,6 +87,20 @@ func Lay(t testing.TB, topology string, hosts ...*Host) {
 	if err := top.Build(t.Context(), in); err != nil {
 		t.Fatal(err)
 	}
+	for _, h := range hosts {
+		h.settle()
+	}
+}
+
+// settle waits until all links are as they will be: with a carrier, and with
+// the address that the kernel gives each for IPv6.
+func (h *Host) settle() {
+	h.t.Helper()
+	WaitFor(h.t, 10*time.Second, "the links of "+h.Name, func() bool {
+		links := strings.Count(h.Must("ip", "-o", "link", "show", "up", "type", "veth").Stdout, "LOWER_UP")
+		return links == strings.Count(h.Must("ip", "-o", "link", "show", "type", "veth").Stdout, "\n") &&
+			links <= strings.Count(h.Must("ip", "-6", "-o", "address", "show", "scope", "link", "-tentative").Stdout, "fe80::")
+	})
 }
 
 // A Switch is a host with a bridge, for networks of more than two.

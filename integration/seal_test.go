@@ -73,7 +73,9 @@ func TestReloadUnderSeal(t *testing.T) {
 	if quiet() {
 		t.Error("a byte of an allowed IP is overlooked")
 	}
-	writesNothing(t, h)
+	if Backend() == Userspace { // strace asks netlink_diag, which the guests don't have, what a socket is
+		writesNothing(t, h)
+	}
 }
 
 // writing is what strace shows of a message that changes something.

@@ -65,8 +65,10 @@ func TestReloadUnderSeal(t *testing.T) {
 	// What changes nothing of the tunnel may change the file.
 	for _, edit := range []string{"echo '# x' >> ", "sed -i 's/# x/# y/' ", "sed -i 's/^ListenPort/# listens here\\nListenPort/' ", "touch "} {
 		h.Sh(edit + configOf("wg0"))
-		if !quiet() || !quiet() {
-			t.Errorf("after %q there is something to do", edit)
+		for range 2 { // the first may seal anew
+			if !quiet() {
+				t.Errorf("after %q there is something to do", edit)
+			}
 		}
 	}
 	h.Sh("sed -i 's/10.9.2.0/10.9.3.0/' " + configOf("wg0"))

@@ -14,6 +14,7 @@ import (
 // program that the command or a child of it starts; what resolvconf starts is
 // resolvconf's affair.
 func TestRunsNoPrograms(t *testing.T) {
+	oneGuest(t, "odd")
 	Need(t, "strace", "resolvconf")
 	for _, c := range []struct {
 		name    string

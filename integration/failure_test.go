@@ -178,6 +178,7 @@ func (s sweep) run(t *testing.T) {
 // each run. Either the tunnel is whole all the same, or there is one line of
 // error, exit status 1, and nothing is left. No run hangs.
 func TestUpWithFailingCalls(t *testing.T) {
+	oneGuest(t, "odd")
 	sweep{FaultError, "up", rounds(40, 2), func(r *rig, i Injected) string {
 		switch i.Code {
 		case 0:
@@ -207,6 +208,7 @@ func (r *rig) tidy(i Injected) {
 // says that the tunnel is as it was, or what is left; then a second one ends
 // well.
 func TestDownWithFailingCalls(t *testing.T) {
+	oneGuest(t, "even")
 	sweep{FaultError, "down", rounds(25, 2), func(r *rig, i Injected) string {
 		r.tidy(i)
 		switch i.Code {
@@ -235,7 +237,10 @@ func TestDownWithFailingCalls(t *testing.T) {
 }
 
 // SIGTERM and SIGINT at any moment of up undo it, unless it is done by then.
-func TestUpTerminated(t *testing.T) { sweep{FaultTerm, "up", rounds(25, 2), afterSignal}.run(t) }
+func TestUpTerminated(t *testing.T) {
+	oneGuest(t, "odd")
+	sweep{FaultTerm, "up", rounds(25, 2), afterSignal}.run(t)
+}
 
 func TestUpInterrupted(t *testing.T) {
 	onceForAll(t) // to the program it is one signal or the other

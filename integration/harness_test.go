@@ -67,6 +67,7 @@ func TestHostIsItsOwnMachine(t *testing.T) {
 
 // The snapshot must not change by itself, and must show each kind of change.
 func TestSnapshot(t *testing.T) {
+	oneGuest(t, "odd")
 	Need(t, "nft")
 	a, b := NewHost(t, "a"), NewHost(t, "b")
 	Connect(t, a.At("eth0", "10.0.0.1/24", "fd00::1/64"), b.At("eth0", "10.0.0.2/24", "fd00::2/64"))

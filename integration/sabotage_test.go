@@ -120,6 +120,7 @@ const keepsFolders = `echo nameserver 192.0.2.9 | resolvconf -a eth9 -m 0 -x; re
 // What stands in the way of each kind of step is met before the step or at it,
 // is named, and everything that was done is undone.
 func TestUpObstructed(t *testing.T) {
+	oneGuest(t, "even")
 	Need(t, "resolvconf", "bash")
 	mishaps(t, []mishap{
 		{name: "the name is taken", do: "ip link add wg0 type veth peer name other",

@@ -143,6 +143,7 @@ func secretFiles(t *testing.T) map[string]string {
 // hook runs on up, when the tunnel is up, and on the way down. The same look
 // does find a public key where it should be.
 func TestNoSecretIsSeen(t *testing.T) {
+	oneGuest(t, "even")
 	t.Parallel()
 	files, keys, controls := secretFiles(t), 0, 0
 	h := newTunnelHost(t, "h")

@@ -66,6 +66,7 @@ const (
 // odd value of a table of more than 150 cases: the exit status, what is
 // printed, and what becomes of the device.
 func TestLikeWg(t *testing.T) {
+	oneGuest(t, "even")
 	Need(t, "wg", "bash")
 	all := wgCases()
 	cases := all

@@ -52,6 +52,7 @@ func handshake(ago time.Duration) string {
 // The promise: what show prints for people is Debian's to the byte, colours
 // and all: any handshake, any number of bytes, any address, any order.
 func TestWgShowLikeWg(t *testing.T) {
+	oneGuest(t, "odd")
 	Need(t, "wg")
 	h := newTunnelHost(t, "h")
 	const day = 24 * time.Hour

@@ -55,7 +55,7 @@ func TestScripts(t *testing.T) {
 			env.Setenv("WGCTL_RUNTIME_DIRECTORY", filepath.Join(env.WorkDir, "run"))
 			return nil
 		},
-		Cmds:                map[string]func(*testscript.TestScript, bool, []string){"exits": exits},
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){"exits": exits},
 	})
 }
 

@@ -160,9 +160,9 @@ var pairRules = []Rule{
 		Why:   "with both up, each shuts the other out",
 		Mend:  "a kill switch in one of them, with the other's networks in ExcludedIPs; none is needed if only one is up at a time",
 	}, {
-		Name: "default-in-two-files", Severity: Info, file: defaultInTwo,
+		Name: "default-in-two-files", Severity: Warning, file: defaultInTwo,
 		Finds: "two files that take the default route",
-		Why:   "with both up, the one that came up last has all traffic",
+		Why:   "with both up, each takes the other's own packets in, and neither carries anything",
 		Mend:  "none is needed if only one is up at a time",
 	},
 }

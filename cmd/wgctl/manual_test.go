@@ -51,9 +51,9 @@ func lintPage(t *testing.T, path string) {
 	mandoc, err := exec.LookPath("mandoc")
 	if err != nil {
 		if os.Getenv("WGCTL_TEST_STRICT") == "1" {
-			t.Fatal(err)
+			t.Fatal("cannot run here: ", err)
 		}
-		t.Skip(err)
+		t.Skip("cannot run here: ", err)
 	}
 	// The lines of documents are as long as they are there.
 	out, err := exec.Command(mandoc, "-Tlint", "-Wstyle", path).CombinedOutput()

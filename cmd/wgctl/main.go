@@ -29,7 +29,11 @@ func main() {
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), signals...)
 	ui := newUI(os.Stdout, os.Stderr)
-	go impatient(ui, signals)
+	// From here on, not from when a goroutine gets to it: verbs that take signals
+	// for themselves have then taken these, too.
+	counted := make(chan os.Signal, 3)
+	signal.Notify(counted, signals...)
+	go impatient(ui, counted)
 	code := dispatch(ctx, os.Args, ui)
 	stop()
 	os.Exit(code)
@@ -37,13 +41,11 @@ func main() {
 
 // impatient ends the process at the third signal. The first one undoes what was
 // done, which may take its time, or never end where the kernel doesn't answer.
-func impatient(ui *ui, signals []os.Signal) {
-	c := make(chan os.Signal, 3)
-	signal.Notify(c, signals...)
-	<-c
-	<-c
+func impatient(ui *ui, signals <-chan os.Signal) {
+	<-signals
+	<-signals
 	ui.note(`still undoing: once more leaves it as it is, for "wgctl down" to take away`)
-	<-c
+	<-signals
 	os.Exit(exitResidue)
 }
 

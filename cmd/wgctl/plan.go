@@ -222,6 +222,7 @@ func (in *input) planReload(ctx context.Context, ui *ui, have *tunnel.State, opt
 }
 
 func (in *input) plan(ctx context.Context, verb string, clear []tunnel.Step, have *tunnel.State, opts tunnel.Options) (*plan, error) {
+	opts.Ordinary = !hasNetAdmin()
 	want, err := tunnel.Resolve(ctx, in.host, in.cfg, in.endpoints, have, opts)
 	if err != nil {
 		return nil, rootHint(err, "plan "+verb)

@@ -30,7 +30,7 @@ remove most peers, or the one that this session comes through, asks first.`,
   wgctl reload --yes wg0    # though it removes most peers`,
 		ValidArgsFunction: completeTunnels,
 	}
-	words := allFlag(cmd, "all tunnels that are up", allTunnels)
+	words := allFlag(cmd, "all tunnels that are up", runningTunnels)
 	yesFlag(cmd, &r.yes)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		return r.each(cmd, ui, args, words)

@@ -215,7 +215,7 @@ func (in *input) planReload(ctx context.Context, ui *ui, have *tunnel.State, opt
 	if err := in.lookup(ctx, ui, have); err != nil {
 		return nil, err
 	}
-	if loss := tunnel.LossOf(in.cfg, have, sessionAddress()); loss.Grave() {
+	if loss := tunnel.LossOf(in.cfg, have, in.session(ctx)); loss.Grave() {
 		ui.note("reloading %s would %s", in.name, loss)
 	}
 	return in.plan(ctx, "reload", nil, have, opts)

@@ -171,7 +171,7 @@ func (r reloading) ready(ctx context.Context, ui *ui, in *input, s *tunnel.Sessi
 		ui.note("%s: a reload was cut short, and goes on", in.name)
 		fallthrough
 	case s.Have.Up():
-		return r.allowed(ui, tunnel.LossOf(in.cfg, s.Have, sessionAddress()), in.name)
+		return r.allowed(ui, tunnel.LossOf(in.cfg, s.Have, in.session(ctx)), in.name)
 	case s.Have.Broken() && !s.Have.Foreign():
 		ui.note("%s is not whole: what is left is cleared away, and it comes up anew", in.name)
 		fallthrough

@@ -305,24 +305,6 @@ func TestReloadOfTruncatedFile(t *testing.T) {
 	}
 }
 
-// The peer that a session comes through is not cut off unasked, sudo or not.
-func TestReloadOfOwnSession(t *testing.T) {
-	t.Parallel()
-	p := newPair(t)
-	other := peerSection(newKeyPair(t), "AllowedIPs = 10.8.1.0/24")
-	p.write(p.file("", "", other, other))
-	wgctlOK(p.near, "up", "wg0")
-	p.write(strings.Replace(p.file("", "", other), "10.8.0.1/32", "10.8.0.9/32", 1))
-	session := "SSH_CONNECTION='10.8.0.1 50000 10.8.0.2 22' "
-	for _, command := range []string{session + Bin(t) + " reload wg0", session + "sh -c 'env -i " + Bin(t) + " reload wg0; exit $?'"} {
-		out := p.near.Run("sh", "-c", command)
-		if out.Code != 1 || !strings.Contains(out.Stderr, "would cut this session off, which comes through peer "+p.farKey.public) {
-			t.Errorf("%v", out)
-		}
-	}
-	wgctlOK(p.near, "reload", "wg0")
-}
-
 // A reload of which any call fails leaves the tunnel as it was, still carrying
 // traffic; and the same reload then succeeds.
 func TestReloadWithFailingCalls(t *testing.T) {

@@ -88,17 +88,44 @@ func (k *Kernel) whyNoDevice(ctx context.Context, name string) error {
 
 // setPeers sends changes of peers, a message each. Those in one datagram with
 // a message that the kernel refuses are made for all that; later ones aren't.
+// changes may be gone through more than once.
 func (k *Kernel) setPeers(ctx context.Context, name string, changes iter.Seq[DeviceChange]) error {
+	refused, err := k.sendPeers(ctx, name, changes)
+	if len(refused) == 0 {
+		return err
+	}
+	all, n := &PeersError{}, 0
+	for c := range changes {
+		if slices.Contains(refused, n) {
+			one := (*PeersError)(nil)
+			blamed := blame(c.Peers, err, func(c DeviceChange) error {
+				_, err := k.sendPeers(ctx, name, func(yield func(DeviceChange) bool) { yield(c) })
+				return err
+			})
+			if !errors.As(blamed, &one) {
+				return blamed
+			}
+			all.Failed = append(all.Failed, one.Failed...)
+		}
+		if n++; n > slices.Max(refused) {
+			break
+		}
+	}
+	return all
+}
+
+// sendPeers is setPeers that tells which messages were refused, by number.
+func (k *Kernel) sendPeers(ctx context.Context, name string, changes iter.Seq[DeviceChange]) (refused []int, failed error) {
 	_, family, err := k.family(ctx)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	s, err := k.batchSocket(unix.NETLINK_GENERIC)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	var failed error
-	b := s.batch(ctx, func(_ int, err error) {
+	b := s.batch(ctx, func(i int, err error) {
+		refused = append(refused, i)
 		if failed == nil {
 			failed = missing(err, unix.ENODEV, unix.EOPNOTSUPP)
 		}
@@ -107,16 +134,16 @@ func (k *Kernel) setPeers(ctx context.Context, name string, changes iter.Seq[Dev
 	zones := zones{k: k, ctx: ctx}
 	for c := range changes {
 		if err := zones.find(c.Peers); err != nil {
-			return err
+			return nil, err
 		}
 		b.begin(family.ID, 0)
 		b.buf = zones.appendPeers(appendDevice(b.buf, unix.WG_CMD_SET_DEVICE, name), c.Peers)
 		if b.end(); failed != nil {
-			return failed
+			return refused, failed
 		}
 	}
 	b.flush()
-	return failed
+	return refused, failed
 }
 
 // removePeers removes the peers of a device, so few at a time that others get

@@ -3,6 +3,7 @@
 package netlinkx
 
 import (
+	"errors"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -116,7 +117,7 @@ func TestRefusedPeers(t *testing.T) {
 	c := manyPeers(slices.Repeat([]int{1}, 100)...)
 	c.Peers[40].AllowedIPs = []netip.Prefix{{}} // which has -1 bits
 	err := k.Configure(ctx, "wg0", c)
-	if err != unix.EINVAL {
+	if !errors.Is(err, unix.EINVAL) {
 		t.Errorf("got %v", err)
 	}
 	d, err := k.Device(ctx, "wg0")

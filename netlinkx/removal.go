@@ -183,7 +183,8 @@ func (d *Device) owned(losses []removal) (out []removal) {
 
 // kernelRemove asks a device of the kernel to remove by the flag.
 func (k *Kernel) kernelRemove(ctx context.Context, name string, r removal) error {
-	return k.setPeers(ctx, name, func(yield func(DeviceChange) bool) { yield(r.change()) })
+	_, err := k.sendPeers(ctx, name, func(yield func(DeviceChange) bool) { yield(r.change()) })
+	return err
 }
 
 // change is the removal as a change by the flag.

@@ -42,7 +42,7 @@ func (u uapiDevice) configure(ctx context.Context, c DeviceChange) error {
 			}
 		}
 		if err != nil {
-			return err
+			return blame(part.Peers, err, func(c DeviceChange) error { return u.set(ctx, appendRequest(nil, c)) })
 		}
 	}
 	return nil

@@ -94,6 +94,7 @@ func joins(a, b Step) bool {
 // failed. Unless it is to keep going, it takes no more than those that went
 // together with the first that failed.
 func (b Batch) take(ctx context.Context, h *Host, keepGoing bool) (taken []Step, failed []*StepError) {
+	var o owners
 	for part := range slices.Chunk(b.Steps, atOnce) {
 		if err := context.Cause(ctx); err != nil && !keepGoing {
 			return taken, []*StepError{{Step: part[0], Err: err}}
@@ -105,7 +106,7 @@ func (b Batch) take(ctx context.Context, h *Host, keepGoing bool) (taken []Step,
 				e = err // nobody knows of single ones
 			}
 			if e != nil && (keepGoing || len(failed) == 0) {
-				e = explained(ctx, h, s, e)
+				e = o.explained(ctx, h, s, e)
 			}
 			if e == nil {
 				taken = append(taken, s)
@@ -148,13 +149,35 @@ func (b Batch) part(ctx context.Context, h *Host, steps []Step) (map[int]error, 
 	return failed, nil
 }
 
+// owners tell whose the routes are that are in the way of a batch's. A look at a
+// routing table is dear: there are two for all of them.
+type owners struct {
+	own   map[routes.Route]bool // nil: not looked yet
+	asked bool                  // of a route that is somebody else's
+}
+
 // explained is the error of a step of a batch as the step alone would tell it;
-// nil if it did no harm.
-func explained(ctx context.Context, h *Host, s Step, err error) error {
-	if add, ok := s.(routeAdd); ok && errors.Is(err, unix.EEXIST) {
-		return add.taken(ctx, h, err)
+// nil if it did no harm. Of the routes of others only the first is told whose it is.
+func (o *owners) explained(ctx context.Context, h *Host, s Step, err error) error {
+	add, ok := s.(routeAdd)
+	if !ok || !errors.Is(err, unix.EEXIST) {
+		return err
 	}
-	return err
+	if o.own == nil {
+		o.own = map[routes.Route]bool{}
+		installed, _ := h.Routes.Routes(ctx, add.link)
+		for _, r := range installed {
+			o.own[r.Route] = true
+		}
+	}
+	switch {
+	case o.own[add.route]: // a hook was quicker
+		return nil
+	case o.asked:
+		return err
+	}
+	o.asked = true
+	return add.taken(ctx, h, err)
 }
 
 // progress tells how far a long step got.

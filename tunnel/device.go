@@ -3,6 +3,7 @@
 package tunnel
 
 import (
+	"errors"
 	"net/netip"
 	"slices"
 
@@ -24,7 +25,7 @@ func diffDevice(want Device, have netlinkx.Device, last Device) deviceDiff {
 	next, prev := &out.set, &out.setBack
 	switch {
 	case want.PrivateKey != nil && !want.PrivateKey.Is(have.PrivateKey):
-		next.PrivateKey, prev.PrivateKey = &want.PrivateKey.key, &have.PrivateKey
+		next.PrivateKey, prev.PrivateKey = want.PrivateKey.value(), &have.PrivateKey
 	case want.PrivateKey == nil && last.PrivateKey != nil && last.PrivateKey.Is(have.PrivateKey):
 		next.PrivateKey, prev.PrivateKey = new(netlinkx.Secret), &have.PrivateKey
 	}
@@ -235,10 +236,25 @@ func prefixDiff(want, have []netip.Prefix) (added, lost []netip.Prefix) {
 	return added, lost
 }
 
+// unknownKey stands in a change for a key of which only the digest is known:
+// such a change can be shown, and not made.
+var unknownKey netlinkx.Secret
+
+var errUnknownKey = errors.New("the record has only the digest of the key: its file has it")
+
 // value returns the key, nil for no Secret.
 func (s *Secret) value() *netlinkx.Secret {
-	if s == nil {
+	switch {
+	case s == nil:
 		return nil
+	case s.back:
+		return &unknownKey
 	}
 	return &s.key
+}
+
+// keysKnown reports whether a change has all the keys that it sets.
+func keysKnown(c netlinkx.DeviceChange) bool {
+	return c.PrivateKey != &unknownKey &&
+		!slices.ContainsFunc(c.Peers, func(p netlinkx.PeerChange) bool { return p.PresharedKey == &unknownKey })
 }

@@ -31,6 +31,7 @@ type fakeHost struct {
 
 	calls  int // changes outside the kernel
 	failAt int
+	again  int  // another one that is to fail
 	killAt int  // the process dies before it makes that one
 	noDNS  bool // whatever the resolver is told fails
 	lost   bool // the resolver does what it is told, once, and says that it failed
@@ -76,8 +77,12 @@ func (h *fakeHost) change() error {
 	if h.calls == h.killAt {
 		panic(errKilled)
 	}
-	if h.calls == h.failAt {
+	switch h.calls {
+	case h.failAt:
 		h.failAt = 0
+		return errInjected
+	case h.again:
+		h.again = 0
 		return errInjected
 	}
 	return nil

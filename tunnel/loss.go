@@ -3,6 +3,7 @@
 package tunnel
 
 import (
+	"context"
 	"fmt"
 	"net/netip"
 
@@ -14,8 +15,8 @@ import (
 // meant to: a file that was cut short is still a file.
 type Loss struct {
 	Peers int // that go
-	Of    int // peers that the tunnel has
-	Left  int // peers that it would have
+	Of    int // peers that the tunnel has of its file
+	Left  int // peers that it would have of it
 	// Session is the peer that an address was reached by and would no longer
 	// be, with its name if it has one; "" if there is none.
 	Session string
@@ -53,16 +54,18 @@ func LossOf(cfg *config.Config, have *State, session netip.Addr) Loss {
 	for _, p := range last.Device.Peers {
 		ours[p.PublicKey] = p.Name
 	}
-	l := Loss{Of: len(have.Device.Peers), Left: len(want)}
+	l := Loss{Left: len(want)}
 	now, then := newOwner(session), newOwner(session)
 	for _, p := range have.Device.Peers {
 		_, known := ours[p.PublicKey]
+		if known {
+			l.Of++
+		}
 		switch {
 		case stays[p.PublicKey]:
 		case known:
 			l.Peers++
-		default:
-			l.Left++ // somebody else's, which is left alone
+		default: // somebody else's, which is left alone
 			then.look(p.PublicKey, p.AllowedIPs)
 		}
 		now.look(p.PublicKey, p.AllowedIPs)
@@ -77,6 +80,21 @@ func LossOf(cfg *config.Config, have *State, session netip.Addr) Loss {
 		}
 	}
 	return l
+}
+
+// Session returns the address of a session if the host's own routing leads back to
+// it through the tunnel, or where nobody can say; else an invalid one: whatever the
+// peers' allowed IPs say then, no reload cuts it off.
+func (h *Host) Session(ctx context.Context, link string, from netip.Addr) netip.Addr {
+	if !from.IsValid() || from.Zone() != "" && from.Zone() != link {
+		return netip.Addr{}
+	}
+	from = from.Unmap().WithZone("")
+	path, ok, err := pathFrom(ctx, h.Routes, from, 0)
+	if err == nil && ok && path.Link != link {
+		return netip.Addr{}
+	}
+	return from
 }
 
 // An owner is the peer that cryptokey routing finds for an address.

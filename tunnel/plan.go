@@ -341,9 +341,12 @@ func (p *planner) losesIPv4() bool {
 func (p *planner) withoutIPv4() {
 	have := *p.have
 	have.Routes, have.Addresses = nil, nil
+	known := make(map[routes.Route]bool, len(p.last.Routes))
+	for _, r := range slices.Concat(p.last.Routes, p.want.Routes) {
+		known[r] = true
+	}
 	for _, r := range p.have.Routes {
-		ours := r.Plain && r.Protocol == netlinkx.Protocol &&
-			(slices.Contains(p.last.Routes, r.Route) || slices.Contains(p.want.Routes, r.Route))
+		ours := r.Plain && r.Protocol == netlinkx.Protocol && known[r.Route]
 		if r.Dst.Addr().Is6() || !ours {
 			have.Routes = append(have.Routes, r)
 			continue

@@ -73,7 +73,12 @@ func TestLoss(t *testing.T) {
 	}
 	head := "[Interface]\nPrivateKey = " + key("hub") + "\nAddress = 10.8.0.1/24\n"
 	a, b, c, d := peer("a", "10.8.0.2/32"), peer("b", "10.8.0.3/32"), peer("c", "10.8.0.0/25"), peer("d", "10.9.0.0/16")
+	// x, y and z are somebody else's, added by hand.
 	for _, tt := range []struct{ name, from, to, session, want string }{
+		{"all, and as many of others stay: xyz", a + b, "", "", "remove all of its peers (2)"},
+		{"two of three, and others stay: xyz", a + b + c, a, "", "remove 2 of its 3 peers"},
+		{"one of two, and one other stays: x", a + b, a, "", ""},
+		{"only others stay, and nothing goes: xyz", "", "", "", ""},
 		{"nothing goes", a + b, a + b + c, "", ""},
 		{"one of two", a + b, a, "", ""},
 		{"two of three", a + b + c, a, "", "remove 2 of its 3 peers"},
@@ -93,6 +98,12 @@ func TestLoss(t *testing.T) {
 			h := newFakeHost(t)
 			if err := bring(t, h, "wg0", head+tt.from, config.BackendKernel); err != nil {
 				t.Fatal(err)
+			}
+			_, others, _ := strings.Cut(tt.name, ": ")
+			for i, word := range others {
+				h.EditDevice("wg0", func(d *netlinkx.Device) {
+					d.Peers = append(d.Peers, netlinkx.Peer{PublicKey: netlinkx.Key{byte(word)}, AllowedIPs: []netip.Prefix{netip.PrefixFrom(netip.AddrFrom4([4]byte{10, 77, 0, byte(i)}), 32)}})
+				})
 			}
 			have, err := Observe(t.Context(), h.host(), "wg0")
 			if err != nil {

@@ -21,7 +21,13 @@ type Options struct {
 	// Quick leaves out what wg-quick doesn't do: rules for a tunnel without a
 	// default route, and to take hooks for anything but shell.
 	Quick bool
+	// Ordinary is for a plan that is only shown: what is refused to who asks
+	// for it, and wouldn't be to root, counts as possible.
+	Ordinary bool
 }
+
+// refused reports whether something isn't known because an ordinary user asks.
+func (o Options) refused(err error) bool { return o.Ordinary && errors.Is(err, os.ErrPermission) }
 
 // Resolve works out what the host should look like: it reads the host where
 // the file leaves a choice (backend, table, mark, priorities, MTU), and writes
@@ -84,7 +90,9 @@ func (r *resolver) backend(ctx context.Context, forced config.Backend) error {
 		return fmt.Errorf("asking the kernel for WireGuard: %w", err)
 	}
 	if !f.Module || f.File == config.BackendUserspace || forced == config.BackendUserspace {
-		f.Userspace = r.h.Userspace.Available(ctx)
+		if f.Userspace = r.h.Userspace.Available(ctx); r.options.refused(f.Userspace) {
+			f.Userspace = nil
+		}
 	}
 	if r.have.Link != nil {
 		f.Running = r.have.Link.Backend

@@ -42,7 +42,7 @@ func (r *resolver) firewall(ctx context.Context) error {
 	trace, err := r.h.Firewall.Choose(ctx, s.Firewall)
 	r.trace(trace)
 	switch {
-	case err == nil:
+	case err == nil || r.options.refused(err):
 		return nil
 	case !needed && (errors.Is(err, firewall.ErrNoBackend) || errors.Is(err, unix.EPERM)):
 		s.Firewall.AntiSpoof = nil // it goes without, as with wg-quick

@@ -23,6 +23,7 @@ type Session struct {
 	report Report
 	unlock []func()
 	drift  map[string]bool // steps that were to be taken before this run, as text
+	was    *State          // what was observed before the first step of a change
 	passed []*StepError    // steps that failed, and may: what they were to change is as it was
 	cut    *Record         // of a reload that was cut short and goes on: see Resume
 
@@ -125,6 +126,7 @@ func (s *Session) Apply(ctx context.Context, r Record, steps []Step) error {
 	r.Phase, r.Promotes = PhaseChanging, promotes(steps, s.name)
 	if before != nil {
 		r.Before, r.Link = before.Spec, before.Link
+		s.was = s.Have
 		s.drift = map[string]bool{}
 		for _, step := range WithoutHooks(Plan(before.Spec, s.Have)) {
 			s.drift[step.String()] = true
@@ -157,65 +159,6 @@ func (s *Session) note(before *Record, r Record) error {
 	}
 	r.Phase, r.Link = PhaseUp, before.Link
 	return s.host.Records.Save(&r)
-}
-
-// settle looks at the host after a run that failed and was undone, and takes
-// back what is still there: a step that failed may have been taken all the
-// same, as when only the kernel's answer was lost; undoing may have failed in
-// a way that passes; and another tunnel may have gone down meanwhile and left
-// what both shared to this one. Each ends its claim before it looks, so that of
-// two one sees it. The record stays if it is needed to know what to take away.
-func (s *Session) settle(ctx context.Context, r Record, before *Record, err error) error {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), undoTimeout)
-	defer cancel()
-	failed := (*StepError)(nil)
-	if !errors.As(err, &failed) {
-		failed = &StepError{Err: err}
-	}
-	var want *Spec
-	if before != nil {
-		want = before.Spec
-	}
-	r.Releasing = true
-	left := s.host.Records.Save(&r)
-	if left == nil {
-		left = s.retake(ctx, want)
-	}
-	if left == nil {
-		left = s.forget(before)
-	}
-	failed.Left = nil
-	if left != nil {
-		failed.Left = []error{left}
-	}
-	return failed
-}
-
-// retake takes what still separates the host from want. The error says what
-// does in the end.
-func (s *Session) retake(ctx context.Context, want *Spec) error {
-	if err := s.observe(ctx); err != nil {
-		return err
-	}
-	err := ApplyAll(ctx, s.host, s.remaining(want), s.report)
-	if err == nil {
-		return nil
-	}
-	if obs := s.observe(ctx); obs != nil {
-		return errors.Join(err, obs)
-	}
-	if len(s.remaining(want)) == 0 {
-		return nil
-	}
-	return err
-}
-
-// remaining are the steps from what was observed to want, without hooks, and
-// without those that were missing before the run. Of two tunnels that go down
-// at once each may find here a parameter that neither had to put back when it
-// was planned; that both do then does no harm.
-func (s *Session) remaining(want *Spec) []Step {
-	return slices.DeleteFunc(Plan(want, s.Have), func(step Step) bool { return isHook(step) || s.drift[step.String()] })
 }
 
 // forget puts back the record that was there before.

@@ -305,6 +305,9 @@ func (s hookRun) Undo() Step     { return nil }
 func (s hookRun) String() string { return s.text }
 
 func (s deviceSet) Do(ctx context.Context, h *Host) error {
+	if !keysKnown(s.next) {
+		return errUnknownKey
+	}
 	part, rest := s.next, s.next.Peers
 	for {
 		n := min(len(rest), atOnce)

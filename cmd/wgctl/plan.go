@@ -215,13 +215,14 @@ func (in *input) planReload(ctx context.Context, ui *ui, have *tunnel.State, opt
 	if err := in.lookup(ctx, ui, have); err != nil {
 		return nil, err
 	}
-	if loss := tunnel.LossOf(in.cfg, have, sessionAddress()); loss.Grave() {
+	if loss := tunnel.LossOf(in.cfg, have, in.session(ctx)); loss.Grave() {
 		ui.note("reloading %s would %s", in.name, loss)
 	}
 	return in.plan(ctx, "reload", nil, have, opts)
 }
 
 func (in *input) plan(ctx context.Context, verb string, clear []tunnel.Step, have *tunnel.State, opts tunnel.Options) (*plan, error) {
+	opts.Ordinary = !hasNetAdmin()
 	want, err := tunnel.Resolve(ctx, in.host, in.cfg, in.endpoints, have, opts)
 	if err != nil {
 		return nil, rootHint(err, "plan "+verb)

@@ -30,7 +30,7 @@ remove most peers, or the one that this session comes through, asks first.`,
   wgctl reload --yes wg0    # though it removes most peers`,
 		ValidArgsFunction: completeTunnels,
 	}
-	words := allFlag(cmd, "all tunnels that are up", allTunnels)
+	words := allFlag(cmd, "all tunnels that are up", runningTunnels)
 	yesFlag(cmd, &r.yes)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		return r.each(cmd, ui, args, words)
@@ -171,7 +171,7 @@ func (r reloading) ready(ctx context.Context, ui *ui, in *input, s *tunnel.Sessi
 		ui.note("%s: a reload was cut short, and goes on", in.name)
 		fallthrough
 	case s.Have.Up():
-		return r.allowed(ui, tunnel.LossOf(in.cfg, s.Have, sessionAddress()), in.name)
+		return r.allowed(ui, tunnel.LossOf(in.cfg, s.Have, in.session(ctx)), in.name)
 	case s.Have.Broken() && !s.Have.Foreign():
 		ui.note("%s is not whole: what is left is cleared away, and it comes up anew", in.name)
 		fallthrough

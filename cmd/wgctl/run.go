@@ -47,7 +47,7 @@ takes down ends run as well. A file that can't be used makes exit code 78.`,
 		if err := needRoot("run"); err != nil {
 			return err
 		}
-		r.arg = args[0]
+		r.arg, ui.stays = args[0], true
 		return r.run(cmd.Context(), repair)
 	}
 	return cmd

@@ -3,6 +3,7 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"net/netip"
 	"os"
@@ -27,6 +28,11 @@ func sessionAddress() netip.Addr {
 		}
 	}
 	return netip.Addr{}
+}
+
+// session is the session's address if it may come through the tunnel.
+func (in *input) session(ctx context.Context) netip.Addr {
+	return in.host.Session(ctx, in.name, sessionAddress())
 }
 
 // fromSSH reads SSH_CONNECTION, "10.8.0.7 51234 10.8.0.1 22".

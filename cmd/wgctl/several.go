@@ -92,9 +92,35 @@ func allFiles(context.Context) ([]string, error) {
 
 // allTunnels are those that are up, or of which something is left.
 func allTunnels(ctx context.Context) ([]string, error) {
-	host, err := newHost(ctx, newUI(nil, nil))
+	_, names, err := hostAndTunnels(ctx)
+	return names, err
+}
+
+// runningTunnels are allTunnels without those that are down as they are meant to
+// be, and of which a kill switch was kept.
+func runningTunnels(ctx context.Context) ([]string, error) {
+	host, names, err := hostAndTunnels(ctx)
 	if err != nil {
 		return nil, err
 	}
-	return tunnel.Tunnels(ctx, host)
+	var running []string
+	for _, name := range names {
+		r, err := host.Records.Head(name)
+		if err != nil {
+			return nil, err
+		}
+		if r == nil || r.Phase != tunnel.PhaseKept {
+			running = append(running, name)
+		}
+	}
+	return running, nil
+}
+
+func hostAndTunnels(ctx context.Context) (*tunnel.Host, []string, error) {
+	host, err := newHost(ctx, newUI(nil, nil))
+	if err != nil {
+		return nil, nil, err
+	}
+	names, err := tunnel.Tunnels(ctx, host)
+	return host, names, err
 }

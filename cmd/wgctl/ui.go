@@ -32,6 +32,7 @@ type ui struct {
 	quick    bool // speak as wg-quick does
 
 	quiet bool // say nothing of steps
+	stays bool // the process does not end when a verb's work is done
 
 	place *place // nil: the namespace that it was called in
 

@@ -10,7 +10,6 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
-	"runtime/debug"
 
 	"github.com/spf13/cobra"
 	"github.com/wgctl/wgctl/config"
@@ -195,20 +194,12 @@ func (in *input) parse(ui *ui, arg string) error {
 		return err
 	}
 	ui.warnings(warnings)
-	collectLess(len(cfg.Peers))
+	ui.collectLess(len(cfg.Peers))
 	in.cfg = cfg
 	if in.path, err = filepath.Abs(in.path); err != nil {
 		return fmt.Errorf("finding %s: %w", arg, err)
 	}
 	return errors.Join(trusted(ui, cfg, in.path), cfg.ReadKeys())
-}
-
-// collectLess lets garbage lie in a process that ends soon, but no more than a
-// share that grows with the number of peers.
-func collectLess(peers int) {
-	const base, aPeer = 48 << 20, 2 << 10 // bytes
-	debug.SetGCPercent(400)
-	debug.SetMemoryLimit(int64(base + aPeer*peers))
 }
 
 // recorded returns the path that a tunnel came from, or path if it has no

@@ -1,0 +1,158 @@
+// SPDX-License-Identifier: MIT
+
+package tunnel
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/wgctl/wgctl/netlinkx"
+)
+
+// settle looks at the host after a run that failed and was undone, and takes
+// back what is still there: a step that failed may have been taken all the
+// same, as when only the kernel's answer was lost; undoing may have failed in
+// a way that passes; and another tunnel may have gone down meanwhile and left
+// what both shared to this one. Each ends its claim before it looks, so that of
+// two one sees it. The record stays if it is needed to know what to take away.
+func (s *Session) settle(ctx context.Context, r Record, before *Record, err error) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), undoTimeout)
+	defer cancel()
+	failed := (*StepError)(nil)
+	if !errors.As(err, &failed) {
+		failed = &StepError{Err: err}
+	}
+	var want *Spec
+	if before != nil {
+		want = before.Spec.asSeen(s.was)
+	}
+	r.Releasing = true
+	left := s.host.Records.Save(&r)
+	if left == nil {
+		left = s.retake(ctx, want)
+	}
+	if left == nil {
+		left = s.forget(before)
+	}
+	failed.Left = nil
+	if left != nil {
+		failed.Left = []error{left}
+	}
+	return failed
+}
+
+// retake takes what still separates the host from want, and looks whether that
+// was all. The error says what does in the end.
+func (s *Session) retake(ctx context.Context, want *Spec) error {
+	if err := s.observe(ctx); err != nil {
+		return err
+	}
+	steps := s.remaining(want)
+	if len(steps) == 0 {
+		return nil
+	}
+	err := ApplyAll(ctx, s.host, steps, s.report)
+	if obs := s.observe(ctx); obs != nil {
+		return errors.Join(err, obs)
+	}
+	switch steps = s.remaining(want); {
+	case len(steps) == 0:
+		return nil
+	case err == nil:
+		return fmt.Errorf("%s is not as it was: still to do: %s", s.name, texts(steps))
+	}
+	return err
+}
+
+// remaining are the steps from what was observed to want, without hooks, and
+// without those that were missing before the run; but the device of a change
+// that was undone is to be as it was seen, whatever was missing there. Of two tunnels
+// that go down at once each may find here a parameter that neither had to put
+// back when it was planned; that both do then does no harm.
+func (s *Session) remaining(want *Spec) []Step {
+	steps := slices.DeleteFunc(Plan(want, s.Have), func(step Step) bool {
+		return isHook(step) || s.drift[step.String()] && (s.was == nil || !isDevice(step))
+	})
+	if peers := s.gainedEndpoints(want); len(peers) > 0 {
+		steps = append(steps, deviceSet{name: s.name, verb: "set", next: netlinkx.DeviceChange{Peers: peers}})
+	}
+	return append(steps, s.promoted()...)
+}
+
+// promoted puts back the parameter that bracketed changes of addresses, which no
+// Spec knows of.
+func (s *Session) promoted() []Step {
+	if s.was == nil || s.Have.Record == nil || !s.Have.Record.Promotes {
+		return nil
+	}
+	key := promoteSecondaries(s.name)
+	was, known := s.was.sysctl(key)
+	if now, there := s.Have.sysctl(key); known && there && now != was {
+		return []Step{sysctlSet{key: key, value: was, previous: now}}
+	}
+	return nil
+}
+
+// gainedEndpoints makes those peers anew that the run gave an endpoint and that
+// had none: a device can't forget one, and there was no session yet.
+func (s *Session) gainedEndpoints(want *Spec) (out []netlinkx.PeerChange) {
+	if want == nil || s.was == nil {
+		return nil
+	}
+	silent := map[netlinkx.Key]netlinkx.Peer{}
+	for _, p := range s.was.Device.Peers {
+		if !p.Endpoint.IsValid() {
+			silent[p.PublicKey] = p
+		}
+	}
+	if len(silent) == 0 {
+		return nil
+	}
+	given := map[netlinkx.Key]Peer{}
+	if last := s.Have.Last(); last != nil {
+		for _, p := range last.Device.Peers {
+			given[p.PublicKey] = p
+		}
+	}
+	for _, p := range s.Have.Device.Peers {
+		if q, ok := silent[p.PublicKey]; ok && p.Endpoint.IsValid() && p.Endpoint == given[p.PublicKey].Endpoint {
+			out = append(out, netlinkx.PeerChange{PublicKey: p.PublicKey, Remove: true}, asIs(q))
+		}
+	}
+	return out
+}
+
+func isDevice(s Step) bool {
+	_, ok := s.(deviceSet)
+	return ok
+}
+
+// asSeen returns s with the device that was seen, if one was, in place of the
+// one that was applied: what a change that fails goes back to is what stood
+// there, also what somebody else had set, and a Spec that was read back has no
+// keys.
+func (s *Spec) asSeen(was *State) *Spec {
+	if was == nil || was.Link == nil || was.Link.Backend == "" || s.Kept {
+		return s
+	}
+	configured := make(map[netlinkx.Key]string, len(s.Device.Peers))
+	for _, p := range s.Device.Peers {
+		configured[p.PublicKey] = p.Configured
+	}
+	d := was.Device
+	u := *s
+	u.Device = Device{
+		PrivateKey: NewSecret(d.PrivateKey), PublicKey: &d.PublicKey, ListenPort: &d.ListenPort, FwMark: &d.FwMark,
+		Peers: make(Peers, 0, len(d.Peers)),
+	}
+	for i := range d.Peers {
+		p := &d.Peers[i]
+		u.Device.Peers = append(u.Device.Peers, Peer{
+			PublicKey: p.PublicKey, PresharedKey: NewSecret(p.PresharedKey), Configured: configured[p.PublicKey],
+			Endpoint: p.Endpoint, AllowedIPs: p.AllowedIPs, PersistentKeepalive: &p.PersistentKeepalive,
+		})
+	}
+	return &u
+}

@@ -125,17 +125,21 @@ func TestDNSBackends(t *testing.T) {
 				}
 				return text
 			}
+			seen := s.watch()
 			s.answers("before.example", outsideAnswer)
+			seen.onlyOutside("before.example")
 			before := looks()
 
 			s.tunnel(fullAllowed, append(b.lines, "DNS = 10.8.0.1, corp.example")...)
 			said(t, wgctlOK(s.client, "up", "wg0").Stderr, b.step)
+			seen = s.watch()
 			said(t, wgctlOK(s.client, "status", "-v").Stdout, b.trace)
 			s.lookUps(10, insideAnswer)
 			said(t, wgctlOK(s.client, "dns", "--query", "x.example").Stdout, "wg0:", "10.8.0.1, corp.example", insideAnswer+" (by "+b.server+")")
 			whole(s.client, "wg0")
 
 			b.reloads(s)
+			seen.onlyInside("n0.example", "n9.example", "x.example")
 			if b.splits {
 				b.split(s)
 			}
@@ -147,12 +151,16 @@ func TestDNSBackends(t *testing.T) {
 			s.answers("without.example", outsideAnswer)
 			s.tunnel(fullAllowed, append(b.lines, "DNS = 10.8.0.1, corp.example")...)
 			wgctlOK(s.client, "reload", "wg0")
+			seen = s.watch()
 			s.answers("with.example", insideAnswer)
+			seen.onlyInside("with.example")
 			if !b.alone {
 				b.twoTunnels(s)
 			}
 			wgctlOK(s.client, "down", "wg0")
+			seen = s.watch()
 			s.answers("after.example", outsideAnswer)
+			seen.onlyOutside("after.example")
 			if after := looks(); after != before {
 				t.Errorf("afterwards\n%swas\n%s", after, before)
 			}
@@ -193,8 +201,10 @@ func (b dnsBackend) split(s *dnsSite) {
 	s.client.t.Helper()
 	s.tunnel(fullAllowed, append(b.lines, "DNS = 10.8.0.53, ~inside.example")...)
 	wgctlOK(s.client, "reload", "wg0")
+	seen := s.watch()
 	s.answers("a.inside.example", insideAnswer)
 	s.answers("a.example", outsideAnswer)
+	seen.parted("a.inside.example", "a.example")
 	whole(s.client, "wg0")
 	s.tunnel(fullAllowed, append(b.lines, "DNS = 10.8.0.1, corp.example")...)
 	wgctlOK(s.client, "reload", "wg0")
@@ -254,7 +264,7 @@ func (s *dnsSite) second(lines ...string) {
 	hub, client := newKeyPair(s.hub.t), newKeyPair(s.hub.t)
 	s.hub.WriteFile(configOf("wg1"), interfaceSection(hub, "Address = 10.9.0.1/24", "ListenPort = 51821")+peerSection(client, "AllowedIPs = 10.9.0.2/32"))
 	wgctlOK(s.hub, "up", "wg1")
-	s.hub.startRole("names", "10.9.0.1:53", secondAnswer).Expect(10*time.Second, "listening")
+	s.hub.dnsmasq(secondAnswer, "10.9.0.1")
 	lines = append([]string{"Address = 10.9.0.2/24"}, lines...)
 	s.client.WriteFile(configOf("wg1"), interfaceSection(client, lines...)+
 		peerSection(hub, "Endpoint = "+hubEndpoint4+":51821", "AllowedIPs = 10.9.0.0/24"))

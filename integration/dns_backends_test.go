@@ -20,7 +20,6 @@ type dnsBackend struct {
 	gaps    bool   // it has moments in which nobody answers, by its own doing
 	first   string // of two tunnels wg0 and wg1, who answers; "" if it may be either
 	server  string // that programs ask with the tunnel up
-	alone   bool   // two tunnels are as with another of these
 	forgets string // has it forget what it was told
 }
 
@@ -41,7 +40,7 @@ var dnsBackends = map[string]dnsBackend{
 		forgets: "resolvconf -d wg0 -f",
 	},
 	"openresolv with dnsmasq": {
-		prepare: prepareDnsmasq, splits: true, gaps: true, alone: true,
+		prepare: prepareDnsmasq, splits: true, gaps: true, first: "wg1",
 		step:  "resolvconf -a wg0 -m 0 -x (1 nameserver, 1 search domain)",
 		trace: `flavour=openresolv prefix="" local=dnsmasq ret=resolvconf]`, server: "127.0.0.1:53 over lo",
 		forgets: "resolvconf -d wg0 -f",
@@ -57,6 +56,18 @@ var dnsBackends = map[string]dnsBackend{
 		step:    "resolvectl dns wg0 (1 nameserver, 1 search domain)",
 		trace:   "rc=stub resolved=yes ret=resolved]", splits: true, server: "10.8.0.1:53 over wg0",
 	},
+	"NetworkManager": {
+		prepare: func(s *dnsSite) func() string { return startNetworkManager(s.client.t, s.client).view },
+		step:    "nmcli general reload (wg0: 1 nameserver, 1 search domain)",
+		trace:   "rc=networkmanager nm=yes mode=default rc-manager=symlink ret=networkmanager]", first: "wg1", server: "10.8.0.1:53 over wg0",
+		forgets: "rm /run/NetworkManager/conf.d/zz-wgctl.conf; nmcli general reload",
+	},
+	"NetworkManager with dnsmasq": {
+		prepare: func(s *dnsSite) func() string { return startNetworkManager(s.client.t, s.client, "dns=dnsmasq").view },
+		step:    "nmcli general reload (wg0: 1 nameserver, 1 search domain)", splits: true, gaps: true,
+		trace: "rc=networkmanager nm=yes mode=dnsmasq rc-manager=symlink ret=networkmanager]", first: "wg1", server: "127.0.0.1:53 over lo",
+		forgets: "rm /run/NetworkManager/conf.d/zz-wgctl.conf; nmcli general reload",
+	},
 	"systemd's resolvconf": {
 		prepare: func(s *dnsSite) func() string {
 			r := startResolved(s.client.t, s.client)
@@ -66,7 +77,7 @@ var dnsBackends = map[string]dnsBackend{
 			return r.view
 		},
 		step:  "resolvectl dns wg0 (1 nameserver, 1 search domain)",
-		trace: `rc=stub resolved=yes forced=resolvconf resolvconf=/run/bin/resolvconf flavour=systemd prefix="" ret=resolved]`, alone: true,
+		trace: `rc=stub resolved=yes forced=resolvconf resolvconf=/run/bin/resolvconf flavour=systemd prefix="" ret=resolved]`,
 		lines: []string{"DNSBackend = resolvconf"}, splits: true, server: "10.8.0.1:53 over wg0",
 		forgets: "resolvconf -d wg0",
 	},
@@ -154,9 +165,7 @@ func TestDNSBackends(t *testing.T) {
 			seen = s.watch()
 			s.answers("with.example", insideAnswer)
 			seen.onlyInside("with.example")
-			if !b.alone {
-				b.twoTunnels(s)
-			}
+			b.twoTunnels(s)
 			wgctlOK(s.client, "down", "wg0")
 			seen = s.watch()
 			s.answers("after.example", outsideAnswer)

@@ -9,13 +9,14 @@ import (
 )
 
 // dnsmasq starts the real one on a host, in the foreground: on port 53 of these
-// addresses, by UDP and TCP, it knows one IPv4 address for all names.
+// addresses, by UDP and TCP, it knows one IPv4 address for all names but
+// nowhere.example, also where that is searched below another.
 func (h *Host) dnsmasq(answer string, addresses ...string) *Process {
 	h.t.Helper()
 	args := []string{
 		filepath.Join(unpackedResolver(h.t, "dnsmasq-base"), "usr/sbin/dnsmasq"), "--no-daemon", "--conf-file=/dev/null", "--user=root",
 		"--pid-file=", "--bind-interfaces", "--no-resolv", "--no-hosts", "--local-ttl=1", "--address=/#/" + answer,
-		"--local=/#/", // of the other types there is none: else it refuses them, and who asks turns to the next nameserver
+		"--address=/nowhere.example/nowhere.example.corp.example/nowhere.example.lan.example/", "--local=/#/", // of the other types there is none: else it refuses them, and who asks turns to the next nameserver
 	}
 	for _, a := range addresses {
 		args = append(args, "--listen-address="+a)

@@ -66,7 +66,9 @@ func (r *resolvconf) installed(ctx context.Context, ifname string) (Settings, er
 // and exclusive, but for search domains alone, with which the host keeps its
 // nameservers, and for those that a local resolver is to ask for some names only.
 // Debian's knows neither and sorts by name instead; it takes the words and does
-// nothing with them.
+// nothing with them. Neither does anything when it is told what it has in its
+// record already, though a run before this one may have been killed before
+// resolv.conf was made anew.
 func (r *resolvconf) add(ctx context.Context, s Settings) error {
 	args := []string{"-a", r.record(s.Interface), "-m", "0"}
 	switch {
@@ -75,7 +77,15 @@ func (r *resolvconf) add(ctx context.Context, s Settings) error {
 	case len(s.Servers) > 0:
 		args = append(args, "-x")
 	}
-	_, err := run(ctx, s.text(), r.choice.Path, args...)
+	known := false
+	if len(r.choice.Records) > 0 {
+		text, err := r.readRecord(s.Interface)
+		known = err == nil && parse(s.Interface, text).Equal(parse(s.Interface, s.text()))
+	}
+	if _, err := run(ctx, s.text(), r.choice.Path, args...); err != nil || !known {
+		return err
+	}
+	_, err := run(ctx, "", r.choice.Path, "-u")
 	return err
 }
 

@@ -22,6 +22,7 @@ type wreck struct {
 	asA    string // shapes: with a up, and with b
 	asB    string
 	rested string // what it was brought to last: "down", "a", "b", or "" if unknown
+	names  string // the calls that it is killed at; "" for all
 }
 
 // wreckFiles take every kind of step there is, and have no value in common.
@@ -52,12 +53,22 @@ func newWreck(t testing.TB) *wreck {
 		for i in eth0 eth1; do ip link set $i addrgenmode none; ip link set $i up; done
 		ip address add 192.0.2.2/24 dev eth0; ip address add fd02::2/64 dev eth0 nodad
 		ip route add default via 192.0.2.1; ip -6 route add default via fd02::1`)
+	w.learn()
+	return w
+}
+
+// learn takes the shapes of the host. In the end b is up.
+func (w *wreck) learn() {
+	t := w.t
+	t.Helper()
 	w.tunnel(w.a)
 	for _, verb := range []string{"up", "down"} { // resolvconf makes its folders
 		wgctlOK(w.Host, verb, "wg0")
 	}
-	WaitFor(t, 5*time.Second, "the process of the device to end", func() bool { return len(w.Processes()) == 0 })
-	w.down = w.shape()
+	WaitFor(t, 5*time.Second, "the process of the device to end", func() bool {
+		return !strings.Contains(strings.Join(w.Processes(), "\n"), "device-serve")
+	})
+	w.down = w.still()
 	wgctlOK(w.Host, "up", "wg0")
 	w.asA = w.still()
 	w.tunnel(w.b)
@@ -71,14 +82,13 @@ func newWreck(t testing.TB) *wreck {
 	if diff := w.comesTo(w.asB); diff != "" {
 		t.Fatalf("a reload and an up make different tunnels of one file: %s", diff)
 	}
-	return w
 }
 
 // still is the shape once the kernel has added what it adds in its own time.
 func (w *wreck) still() string {
 	w.t.Helper()
 	WaitFor(w.t, 5*time.Second, "the addresses to settle", func() bool {
-		return w.Must("ip", "-6", "address", "show", "dev", "wg0", "tentative").Stdout == ""
+		return w.Must("ip", "-6", "address", "show", "tentative").Stdout == ""
 	})
 	before := w.shape()
 	for {
@@ -148,7 +158,7 @@ func (w *wreck) ready(verb string) []string {
 // changes something.
 func (w *wreck) kill(verb string, at int) Injected {
 	w.t.Helper()
-	return w.Inject(Fault{Kind: FaultKill, At: at, Changes: true}, w.ready(verb)...)
+	return w.Inject(Fault{Kind: FaultKill, At: at, Changes: true, Names: w.names}, w.ready(verb)...)
 }
 
 // heal runs the next command alone, and says what is wrong then.

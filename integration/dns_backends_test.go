@@ -20,7 +20,6 @@ type dnsBackend struct {
 	gaps    bool   // it has moments in which nobody answers, by its own doing
 	first   string // of two tunnels wg0 and wg1, who answers; "" if it may be either
 	server  string // that programs ask with the tunnel up
-	alone   bool   // two tunnels are as with another of these
 	forgets string // has it forget what it was told
 }
 
@@ -41,7 +40,7 @@ var dnsBackends = map[string]dnsBackend{
 		forgets: "resolvconf -d wg0 -f",
 	},
 	"openresolv with dnsmasq": {
-		prepare: prepareDnsmasq, splits: true, gaps: true, alone: true,
+		prepare: prepareDnsmasq, splits: true, gaps: true, first: "wg1",
 		step:  "resolvconf -a wg0 -m 0 -x (1 nameserver, 1 search domain)",
 		trace: `flavour=openresolv prefix="" local=dnsmasq ret=resolvconf]`, server: "127.0.0.1:53 over lo",
 		forgets: "resolvconf -d wg0 -f",
@@ -57,6 +56,18 @@ var dnsBackends = map[string]dnsBackend{
 		step:    "resolvectl dns wg0 (1 nameserver, 1 search domain)",
 		trace:   "rc=stub resolved=yes ret=resolved]", splits: true, server: "10.8.0.1:53 over wg0",
 	},
+	"NetworkManager": {
+		prepare: func(s *dnsSite) func() string { return startNetworkManager(s.client.t, s.client).view },
+		step:    "nmcli general reload (wg0: 1 nameserver, 1 search domain)",
+		trace:   "rc=networkmanager nm=yes mode=default rc-manager=symlink ret=networkmanager]", first: "wg1", server: "10.8.0.1:53 over wg0",
+		forgets: "rm /run/NetworkManager/conf.d/zz-wgctl.conf; nmcli general reload",
+	},
+	"NetworkManager with dnsmasq": {
+		prepare: func(s *dnsSite) func() string { return startNetworkManager(s.client.t, s.client, "dns=dnsmasq").view },
+		step:    "nmcli general reload (wg0: 1 nameserver, 1 search domain)", splits: true, gaps: true,
+		trace: "rc=networkmanager nm=yes mode=dnsmasq rc-manager=symlink ret=networkmanager]", first: "wg1", server: "127.0.0.1:53 over lo",
+		forgets: "rm /run/NetworkManager/conf.d/zz-wgctl.conf; nmcli general reload",
+	},
 	"systemd's resolvconf": {
 		prepare: func(s *dnsSite) func() string {
 			r := startResolved(s.client.t, s.client)
@@ -66,7 +77,7 @@ var dnsBackends = map[string]dnsBackend{
 			return r.view
 		},
 		step:  "resolvectl dns wg0 (1 nameserver, 1 search domain)",
-		trace: `rc=stub resolved=yes forced=resolvconf resolvconf=/run/bin/resolvconf flavour=systemd prefix="" ret=resolved]`, alone: true,
+		trace: `rc=stub resolved=yes forced=resolvconf resolvconf=/run/bin/resolvconf flavour=systemd prefix="" ret=resolved]`,
 		lines: []string{"DNSBackend = resolvconf"}, splits: true, server: "10.8.0.1:53 over wg0",
 		forgets: "resolvconf -d wg0",
 	},
@@ -125,17 +136,21 @@ func TestDNSBackends(t *testing.T) {
 				}
 				return text
 			}
+			seen := s.watch()
 			s.answers("before.example", outsideAnswer)
+			seen.onlyOutside("before.example")
 			before := looks()
 
 			s.tunnel(fullAllowed, append(b.lines, "DNS = 10.8.0.1, corp.example")...)
 			said(t, wgctlOK(s.client, "up", "wg0").Stderr, b.step)
+			seen = s.watch()
 			said(t, wgctlOK(s.client, "status", "-v").Stdout, b.trace)
 			s.lookUps(10, insideAnswer)
 			said(t, wgctlOK(s.client, "dns", "--query", "x.example").Stdout, "wg0:", "10.8.0.1, corp.example", insideAnswer+" (by "+b.server+")")
 			whole(s.client, "wg0")
 
 			b.reloads(s)
+			seen.onlyInside("n0.example", "n9.example", "x.example")
 			if b.splits {
 				b.split(s)
 			}
@@ -147,12 +162,14 @@ func TestDNSBackends(t *testing.T) {
 			s.answers("without.example", outsideAnswer)
 			s.tunnel(fullAllowed, append(b.lines, "DNS = 10.8.0.1, corp.example")...)
 			wgctlOK(s.client, "reload", "wg0")
+			seen = s.watch()
 			s.answers("with.example", insideAnswer)
-			if !b.alone {
-				b.twoTunnels(s)
-			}
+			seen.onlyInside("with.example")
+			b.twoTunnels(s)
 			wgctlOK(s.client, "down", "wg0")
+			seen = s.watch()
 			s.answers("after.example", outsideAnswer)
+			seen.onlyOutside("after.example")
 			if after := looks(); after != before {
 				t.Errorf("afterwards\n%swas\n%s", after, before)
 			}
@@ -193,8 +210,10 @@ func (b dnsBackend) split(s *dnsSite) {
 	s.client.t.Helper()
 	s.tunnel(fullAllowed, append(b.lines, "DNS = 10.8.0.53, ~inside.example")...)
 	wgctlOK(s.client, "reload", "wg0")
+	seen := s.watch()
 	s.answers("a.inside.example", insideAnswer)
 	s.answers("a.example", outsideAnswer)
+	seen.parted("a.inside.example", "a.example")
 	whole(s.client, "wg0")
 	s.tunnel(fullAllowed, append(b.lines, "DNS = 10.8.0.1, corp.example")...)
 	wgctlOK(s.client, "reload", "wg0")
@@ -254,7 +273,7 @@ func (s *dnsSite) second(lines ...string) {
 	hub, client := newKeyPair(s.hub.t), newKeyPair(s.hub.t)
 	s.hub.WriteFile(configOf("wg1"), interfaceSection(hub, "Address = 10.9.0.1/24", "ListenPort = 51821")+peerSection(client, "AllowedIPs = 10.9.0.2/32"))
 	wgctlOK(s.hub, "up", "wg1")
-	s.hub.startRole("names", "10.9.0.1:53", secondAnswer).Expect(10*time.Second, "listening")
+	s.hub.dnsmasq(secondAnswer, "10.9.0.1")
 	lines = append([]string{"Address = 10.9.0.2/24"}, lines...)
 	s.client.WriteFile(configOf("wg1"), interfaceSection(client, lines...)+
 		peerSection(hub, "Endpoint = "+hubEndpoint4+":51821", "AllowedIPs = 10.9.0.0/24"))

@@ -14,6 +14,8 @@ func TestDNSOddFiles(t *testing.T) {
 	for _, c := range []struct{ name, do string }{
 		{"another owner and mode", "chown 7:8 /etc/resolv.conf; chmod 640 /etc/resolv.conf"},
 		{"a relative link", "mkdir /run/elsewhere; mv /etc/resolv.conf /run/elsewhere/; ln -s ../run/elsewhere/resolv.conf /etc/resolv.conf"},
+		{"a link to another's file", "mkdir /run/elsewhere; mv /etc/resolv.conf /run/elsewhere/; chown 7:8 /run/elsewhere /run/elsewhere/resolv.conf; chmod 640 /run/elsewhere/resolv.conf; ln -s /run/elsewhere/resolv.conf /etc/resolv.conf; chown -h 7:8 /etc/resolv.conf"},
+		{"a container's with another owner", "cp /etc/resolv.conf /run/theirs; chown 7:8 /run/theirs; chmod 664 /run/theirs; mount --bind /run/theirs /etc/resolv.conf"},
 		{"a link that leads nowhere", "ln -sf ../run/nowhere/resolv.conf /etc/resolv.conf"},
 		{"a link to a link", "mv /etc/resolv.conf /etc/resolv.conf.real; ln -s resolv.conf.real /etc/second; ln -s /etc/second /etc/resolv.conf"},
 		{"no file", "rm /etc/resolv.conf"},

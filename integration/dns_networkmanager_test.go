@@ -21,6 +21,7 @@ func TestDNSNetworkManager(t *testing.T) {
 	s.tunnel(fullAllowed, "DNS = 10.8.0.1, corp.example")
 	said(t, wgctlOK(s.client, "up", "wg0").Stderr, "nmcli general reload (wg0: 1 nameserver, 1 search domain)")
 	s.leaked()
+	seen := s.watch()
 	s.lookUps(50, insideAnswer)
 	said(t, wgctlOK(s.client, "status", "-v").Stdout, "dns: [rc=networkmanager nm=yes mode=default rc-manager=symlink ret=networkmanager]")
 	said(t, wgctlOK(s.client, "dns", "--query", "x.example").Stdout, "networkmanager", "10.8.0.1, corp.example (all other names)", insideAnswer)
@@ -39,6 +40,7 @@ func TestDNSNetworkManager(t *testing.T) {
 	said(t, s.client.ReadFile("/etc/resolv.conf"), "nameserver 10.8.0.53\n")
 	whole(s.client, "wg0")
 	s.lookUps(20, insideAnswer)
+	seen.onlyInside("n0.example", "n49.example", "x.example")
 	if n := s.leaked(); n != 0 {
 		t.Errorf("%d packets for nameservers went around the tunnel", n)
 	}
@@ -61,7 +63,9 @@ func TestDNSNetworkManager(t *testing.T) {
 	if after := n.view(); after != before {
 		t.Errorf("NetworkManager shows\n%s", Diff(before, after))
 	}
+	seen = s.watch()
 	s.answers("after.example", outsideAnswer)
+	seen.onlyOutside("after.example")
 }
 
 // Likewise beside a link of the kernel's, of which NetworkManager makes a device
@@ -102,8 +106,10 @@ func TestDNSNetworkManagerDnsmasq(t *testing.T) {
 
 	s.tunnel(fullAllowed, "DNS = 10.8.0.1, ~inside.example")
 	said(t, wgctlOK(s.client, "up", "wg0").Stderr, "nmcli general reload dns-full (wg0: 1 nameserver, 0 search domains, 1 routing domain)")
+	seen := s.watch()
 	s.answers("a.inside.example", insideAnswer)
 	s.answers("a.example", outsideAnswer)
+	seen.parted("a.inside.example", "a.example")
 	said(t, wgctlOK(s.client, "status", "-v").Stdout, "dns: [rc=networkmanager nm=yes mode=dnsmasq rc-manager=symlink ret=networkmanager]")
 	said(t, wgctlOK(s.client, "dns").Stdout, "10.8.0.1, ~inside.example\n")
 	n.restart()
@@ -113,7 +119,9 @@ func TestDNSNetworkManagerDnsmasq(t *testing.T) {
 
 	wgctlOK(s.client, "up", "wg1")
 	s.leaked()
+	seen = s.watch()
 	s.lookUps(20, insideAnswer)
+	seen.onlyInside("n0.example", "n19.example")
 	if n := s.leaked(); n != 0 {
 		t.Errorf("%d packets for nameservers went around the tunnel", n)
 	}
@@ -127,7 +135,9 @@ func TestDNSNetworkManagerDnsmasq(t *testing.T) {
 	wgctlOK(s.client, "reload", "wg0")
 	whole(s.client, "wg0")
 	s.leaked()
+	seen = s.watch()
 	s.lookUps(20, insideAnswer)
+	seen.onlyInside("n0.example", "n19.example")
 	if n := s.leaked(); n != 0 {
 		t.Errorf("%d packets for nameservers went around the tunnel", n)
 	}
@@ -159,9 +169,24 @@ func TestDNSNetworkManagerResolved(t *testing.T) {
 			s.client.Sh(do)
 		}
 		whole(s.client, "wg0")
+		seen := s.watch()
 		s.answers("a.inside.example", insideAnswer)
 		s.answers("a.example", outsideAnswer)
+		seen.parted("a.inside.example", "a.example")
 	}
+
+	// All names: none goes out until the tunnel is down again.
+	s.tunnel(fullAllowed, "DNS = 10.8.0.1, corp.example")
+	wgctlOK(s.client, "reload", "wg0")
+	seen := s.watch()
+	s.lookUps(50, insideAnswer)
+	s.client.Sh("nmcli general reload; nmcli connection up lan")
+	s.lookUps(20, insideAnswer)
+	s.tunnel(fullAllowed, "DNS = 10.8.0.53")
+	wgctlOK(s.client, "reload", "wg0")
+	s.lookUps(20, insideAnswer)
+	seen.onlyInside("n0.example", "n49.example")
+	whole(s.client, "wg0")
 	wgctlOK(s.client, "down", "wg0")
 	if after := r.view(); after != before {
 		t.Errorf("resolvectl shows\n%s", Diff(before, after))

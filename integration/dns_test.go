@@ -12,8 +12,8 @@ import (
 	"time"
 )
 
-// A dnsSite is a site with a nameserver on both sides of the tunnel: one that
-// the client has had all along, on the local network, and one inside. Each
+// A dnsSite is a site with dnsmasq on both sides of the tunnel: one that
+// the client has had all along, on the local network, and two inside. Each side
 // answers every name with an address of its own.
 type dnsSite struct {
 	*site
@@ -32,11 +32,10 @@ func newDNSSite(t testing.TB) *dnsSite {
 	s := &dnsSite{site: newSite(t)}
 	s.hub.WriteFile(configOf("wg0"), s.hubFile())
 	wgctlOK(s.hub, "up", "wg0")
-	s.hub.startRole("names", hubLAN4+":53", outsideAnswer).Expect(10*time.Second, "listening")
+	s.hub.dnsmasq(outsideAnswer, hubLAN4, hubLAN6)
 	s.hub.Must("ip", "address", "add", "10.8.0.53/32", "dev", "lo")
-	s.inside = s.hub.startRole("names", hubInside4+":53", insideAnswer)
-	s.inside.Expect(10*time.Second, "listening")
-	s.hub.startRole("names", "10.8.0.53:53", insideAnswer).Expect(10*time.Second, "listening")
+	s.inside = s.hub.dnsmasq(insideAnswer, hubInside4, hubInside6)
+	s.hub.dnsmasq(insideAnswer, "10.8.0.53")
 	s.hub.Sh(`nft -f - <<-END
 		table inet leak {
 			counter leaked {}

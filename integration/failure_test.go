@@ -21,6 +21,8 @@ type rig struct {
 	lines    []string // more for the file
 	down, up string   // shapes
 	upTakes  time.Duration
+	view     func() string  // what others show that belongs to the shape; or nil
+	passing  *regexp.Regexp // lines that don't; or nil
 }
 
 // newRig makes a rig, in which all programs have made the folders they keep.
@@ -54,7 +56,14 @@ var accidental = regexp.MustCompile(`(?m)^.*( fe80::[0-9a-f]|\.test (error|kill|
 
 func (r *rig) shape() string {
 	r.t.Helper()
-	return accidental.ReplaceAllString(r.Snapshot(), "")
+	shape := accidental.ReplaceAllString(r.Snapshot(), "")
+	if r.view != nil {
+		shape += "== view\n" + r.view() + "\n"
+	}
+	if r.passing != nil {
+		shape = r.passing.ReplaceAllString(shape, "")
+	}
+	return shape
 }
 
 // comesTo waits until the host has a shape, and returns the difference if it

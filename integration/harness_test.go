@@ -73,6 +73,7 @@ func TestSnapshot(t *testing.T) {
 	Connect(t, a.At("eth0", "10.0.0.1/24", "fd00::1/64"), b.At("eth0", "10.0.0.2/24", "fd00::2/64"))
 	a.MustPing("10.0.0.2")
 	a.MustPing("fd00::2")
+	a.Sh("touch /run/root")
 	before := a.Snapshot()
 	a.Ping("10.0.0.2")
 	a.Unchanged(before)
@@ -84,8 +85,11 @@ func TestSnapshot(t *testing.T) {
 		{"nftables", "nft add table inet x", "nft delete table inet x"},
 		{"sysctls", "sysctl -qw net.ipv4.conf.all.src_valid_mark=1", "sysctl -qw net.ipv4.conf.all.src_valid_mark=0"},
 		{"resolv.conf", "chmod 600 /etc/resolv.conf", "chmod 644 /etc/resolv.conf"},
+		{"owner of resolv.conf", "chown 7:0 /etc/resolv.conf", "chown 0:0 /etc/resolv.conf"},
+		{"group of resolv.conf", "chgrp 7 /etc/resolv.conf", "chgrp 0 /etc/resolv.conf"},
 		{"etc", "touch /etc/x", "rm /etc/x"},
 		{"run", "mkdir -p /run/x/y", "rm -r /run/x"},
+		{"owner in run", "chown 7 /run/root", "chown 0 /run/root"},
 		{"mounts", "touch /run/x; mount --bind /etc/hostname /run/x", "umount /run/x; rm /run/x"},
 		{"processes", "sleep 1000 >/dev/null 2>&1 &", "kill $(pgrep -x sleep)"},
 	}

@@ -27,6 +27,7 @@ var faults = map[int]struct {
 	unix.SYS_LISTEN:     {"listen", unix.EADDRINUSE},
 	unix.SYS_WRITE:      {"write", unix.ENOSPC},
 	unix.SYS_FSYNC:      {"fsync", unix.EIO},
+	unix.SYS_FTRUNCATE:  {"ftruncate", unix.EIO},
 	unix.SYS_OPENAT:     {"openat", unix.EMFILE},
 	unix.SYS_MKDIRAT:    {"mkdirat", unix.ENOSPC},
 	unix.SYS_LINKAT:     {"linkat", unix.ENOSPC},

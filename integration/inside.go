@@ -16,6 +16,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"syscall"
 
 	"golang.org/x/sys/unix"
 )
@@ -71,7 +72,8 @@ func socketAddr(s string) string {
 	return netip.AddrPortFrom(addr, uint16(n)).String()
 }
 
-// resolvConf is /etc/resolv.conf: mode, or where it links to, and content.
+// resolvConf is /etc/resolv.conf: mode, owner and group, where it links to and
+// what is there, and content.
 func (h *Host) resolvConf() []string {
 	h.t.Helper()
 	const p = "/etc/resolv.conf"
@@ -79,18 +81,28 @@ func (h *Host) resolvConf() []string {
 	if err != nil {
 		return []string{"(none)"}
 	}
-	head := fi.Mode().String()
+	lines := []string{modeOf(fi)}
 	if target, err := os.Readlink(h.path(p)); err == nil {
-		head += " -> " + target
+		lines[0] += " -> " + target
 	}
-	lines := []string{head}
-	if h.Exists(p) {
-		if f, err := h.open(p, unix.O_RDONLY, 0); err == nil {
-			f.Close()
-			lines = append(lines, strings.Split(strings.TrimSuffix(h.ReadFile(p), "\n"), "\n")...)
-		}
+	f, err := h.open(p, unix.O_RDONLY, 0)
+	if err != nil {
+		return lines // the link leads nowhere
 	}
-	return lines
+	defer f.Close()
+	if fi, err := f.Stat(); err == nil {
+		lines = append(lines, modeOf(fi))
+	}
+	return append(lines, strings.Split(strings.TrimSuffix(h.ReadFile(p), "\n"), "\n")...)
+}
+
+// modeOf is the mode of a file, and its owner and group unless both are root.
+func modeOf(fi fs.FileInfo) string {
+	mode := fi.Mode().String()
+	if st, ok := fi.Sys().(*syscall.Stat_t); ok && st.Uid|st.Gid != 0 {
+		mode += fmt.Sprintf(" %d:%d", st.Uid, st.Gid)
+	}
+	return mode
 }
 
 // tree lists what is below a folder of the host; digests are for files whose
@@ -113,7 +125,7 @@ func (h *Host) tree(dir string, digests bool) []string {
 		if err != nil {
 			return nil // gone meanwhile
 		}
-		line := fi.Mode().String() + " " + name
+		line := modeOf(fi) + " " + name
 		if target, err := os.Readlink(p); err == nil {
 			line += " -> " + target
 		}

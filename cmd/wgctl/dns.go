@@ -70,6 +70,7 @@ func showDNS(ctx context.Context, ui *ui, query string, asJSON bool) error {
 		if out.Query.Found, failed = lookUp(ctx, r, view, query); failed != nil {
 			out.Query.Error = failed.Error()
 		}
+		out.Query.Addresses = append([]netip.Addr{}, out.Query.Addresses...) // a list also in JSON
 	}
 	if asJSON {
 		return errors.Join(ui.json(out), failed)

@@ -393,6 +393,54 @@ func TestMoved(t *testing.T) {
 	})
 }
 
+// silent is a nameserver that never answers.
+type silent struct{ *answers }
+
+func (s silent) LookupHost(ctx context.Context, _ string) ([]netip.Addr, error) {
+	<-ctx.Done()
+	return nil, context.Cause(ctx)
+}
+
+// Names of many peers, and a nameserver that is dead: the watchdog hears of the
+// tunnel all the same, for which it is well.
+func TestMovedHoldsNothingUp(t *testing.T) {
+	for _, watchdog := range []time.Duration{2 * time.Minute, 20 * time.Second} {
+		f := &fake{}
+		try(t, f, Agent{Names: silent{}, Watchdog: watchdog}, func(p *trial) {
+			peers, applied := &p.state.Device.Peers, &p.state.Record.Spec.Device.Peers
+			for i := range 100 {
+				n, a := (*peers)[0], (*applied)[0]
+				n.PublicKey = netlinkx.Key{2, byte(i)}
+				a.PublicKey, a.Configured = n.PublicKey, fmt.Sprintf("peer%d.example:51820", i)
+				*peers, *applied = append(*peers, n), append(*applied, a)
+			}
+			for range 10 {
+				before := p.pings()
+				p.after(watchdog)
+				if p.pings() == before {
+					t.Errorf("nothing told to a watchdog of %v", watchdog)
+				}
+			}
+		})
+	}
+}
+
+// Peers that are behind one name need one look-up.
+func TestMovedTogether(t *testing.T) {
+	names := &answers{addrs: []netip.Addr{netip.MustParseAddr("192.0.2.9")}}
+	try(t, &fake{}, Agent{Names: names}, func(p *trial) {
+		peer, applied := p.state.Device.Peers[0], p.state.Record.Spec.Device.Peers[0]
+		peer.PublicKey = netlinkx.Key{2}
+		applied.PublicKey = peer.PublicKey
+		p.state.Device.Peers = append(p.state.Device.Peers, peer)
+		p.state.Record.Spec.Device.Peers = append(p.state.Record.Spec.Device.Peers, applied)
+		p.after(31 * time.Second)
+		if names.asked != 1 || p.count("move 2") != 1 {
+			t.Errorf("asked %d times, calls %q", names.asked, p.calls)
+		}
+	})
+}
+
 func TestNameservers(t *testing.T) {
 	got := nameservers("# x\nnameserver 127.0.0.53\nnameserver 192.0.2.1\nsearch example\nnameserver ::1\n nameserver fe80::1%eth0 # y\nnameserver\nnameserver nobody\n")
 	want := []netip.AddrPort{netip.MustParseAddrPort("192.0.2.1:53"), netip.MustParseAddrPort("[fe80::1%eth0]:53")}

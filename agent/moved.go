@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/netip"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/wgctl/wgctl/netlinkx"
@@ -29,13 +30,18 @@ func (a *Agent) moved(ctx context.Context) {
 	if err != nil || !s.Up() {
 		return // the next look tells
 	}
-	var again []netlinkx.Key
+	var lost []tunnel.PeerStatus
 	for _, p := range s.Status().Peers {
 		if p.LatestHandshake != nil && time.Since(*p.LatestHandshake) < staleAfter {
 			delete(a.stale, p.PublicKey)
-			continue
+		} else if hostOf(p) != "" {
+			lost = append(lost, p)
 		}
-		if a.elsewhere(ctx, p) {
+	}
+	found := a.lookup(ctx, lost)
+	var again []netlinkx.Key
+	for _, p := range lost {
+		if a.elsewhere(p, found[hostOf(p)]) {
 			again = append(again, p.PublicKey)
 		}
 	}
@@ -48,24 +54,72 @@ func (a *Agent) moved(ctx context.Context) {
 	a.Notify(a.status())
 }
 
+// hostOf is the name of the host that a peer's endpoint was looked up by, if it
+// was.
+func hostOf(p tunnel.PeerStatus) string {
+	host, _, err := net.SplitHostPort(p.Configured)
+	if err != nil || p.Endpoint == "" {
+		return ""
+	}
+	if _, err := netip.ParseAddr(host); err == nil {
+		return ""
+	}
+	return host
+}
+
+// How long one round of look-ups may take, and how many are under way at once.
+const (
+	lookupLimit = 10 * time.Second
+	maxLookups  = 64
+)
+
+// lookup looks up the names that peers are behind, each once and all at once:
+// while it does, nothing else is looked at, and the watchdog hears nothing.
+func (a *Agent) lookup(ctx context.Context, peers []tunnel.PeerStatus) map[string][]netip.Addr {
+	limit := lookupLimit
+	if a.Watchdog > 0 {
+		limit = min(limit, a.Watchdog/4)
+	}
+	ctx, cancel := context.WithTimeout(ctx, limit)
+	defer cancel()
+	var (
+		wg    sync.WaitGroup
+		mu    sync.Mutex
+		sem   = make(chan struct{}, maxLookups)
+		asked = map[string]bool{}
+		found = map[string][]netip.Addr{}
+	)
+	for _, p := range peers {
+		host := hostOf(p)
+		if asked[host] {
+			continue
+		}
+		asked[host] = true
+		wg.Go(func() {
+			select {
+			case sem <- struct{}{}:
+				defer func() { <-sem }()
+			case <-ctx.Done():
+				return
+			}
+			addrs, err := a.Names.LookupHost(ctx, host)
+			if err != nil {
+				return // the next round tells
+			}
+			mu.Lock()
+			defer mu.Unlock()
+			found[host] = addrs
+		})
+	}
+	wg.Wait()
+	return found
+}
+
 // elsewhere reports whether the name of a peer's endpoint has addresses, and
 // none of them is where the peer is said to be. Each such answer counts once:
 // what it led to may not be where the peer is, either.
-func (a *Agent) elsewhere(ctx context.Context, p tunnel.PeerStatus) bool {
-	host, _, err := net.SplitHostPort(p.Configured)
-	if err != nil || p.Endpoint == "" {
-		return false
-	}
-	if _, err := netip.ParseAddr(host); err == nil {
-		return false
-	}
+func (a *Agent) elsewhere(p tunnel.PeerStatus, found []netip.Addr) bool {
 	now, err := netip.ParseAddrPort(p.Endpoint)
-	if err != nil {
-		return false
-	}
-	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
-	defer cancel()
-	found, err := a.Names.LookupHost(ctx, host)
 	if err != nil || len(found) == 0 {
 		return false
 	}

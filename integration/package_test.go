@@ -112,10 +112,42 @@ func TestPackages(t *testing.T) {
 		t.Errorf("while the package was upgraded: %v", out)
 	}
 
-	d.in("dpkg -P wgctl-wireguard-tools wgctl")
+	// Elsewhere: in namespaces with a name and without one, in one that is gone,
+	// and on the hosts of a lab.
+	away := "[Interface]\nPrivateKey = " + newKeyPair(t).private + "\nAddress = 10.30.0.1/24\nDNS = 10.30.0.53\n"
+	d.WriteFile(d.root+"/etc/wireguard/away.conf", away)
+	d.WriteFile(d.root+"/etc/wireguard/far.conf", away)
+	d.WriteFile(d.root+"/tmp/office.lab", "[Network lan]\nSubnet = 192.0.2.0/24\n[Host one]\nLink = lan\n[Host two]\nLink = lan\n"+
+		"[Tunnel wg0]\nSubnet = 10.31.0.0/24\nMember = one\nMember = two\n")
+	d.in("ip netns add blue; wgctl up --netns blue away; ip netns exec blue wgctl up --dns-backend off far")
+	d.in("ip netns add red; wgctl up --netns-all red away")
+	nameless := d.Start("unshare", "-n", "chroot", d.root, "sh", "-c", "wgctl up --dns-backend off away; echo $$ >/tmp/nameless && exec sleep 1000")
+	WaitFor(t, 10*time.Second, "a tunnel in a namespace without a name", func() bool { return d.Exists(d.root + "/tmp/nameless") })
+	inNameless := "nsenter -n -t $(cat /tmp/nameless) ip -br link"
+	d.in("wgctl lab up /tmp/office.lab")
+	d.in("ip netns add gone; wgctl up --netns gone away; ip netns delete gone")
+	if got := d.in("ls /run/wgctl/netns | wc -l; ls /run/wgctl/lab; " + inNameless); !strings.HasPrefix(got, "6\noffice\n") || !strings.Contains(got, "away") {
+		t.Errorf("elsewhere: %s", got)
+	}
+
+	records := d.in("find /run/wgctl | sort")
+	d.in("dpkg -P wgctl-wireguard-tools")
+	if diff := Diff(records, d.in("find /run/wgctl | sort")); diff != "" {
+		t.Errorf("the purge of the tools' names took records:\n%s", diff)
+	}
+	d.in("dpkg -P wgctl")
 	if out := d.Run("ip", "link", "show", "dev", "wg0"); out.Code == 0 {
 		t.Errorf("after the purge: %v", out)
 	}
+	if got := d.in("for n in blue red; do ip -n $n -br link; done; ls /run/netns"); strings.Contains(got, "away") || strings.Contains(got, "far") || !strings.HasSuffix(got, "\nblue\nred\n") {
+		t.Errorf("in namespaces after the purge: %s", got)
+	}
+	if got := d.in(inNameless); strings.Contains(got, "away") {
+		t.Errorf("in the namespace without a name after the purge: %s", got)
+	}
+	nameless.Signal(syscall.SIGTERM)
+	nameless.Wait(10 * time.Second)
+	d.in("ip netns delete blue; ip netns delete red; umount /run/netns; rmdir /run/netns; rm -r /run/mount; rm -f /etc/wireguard/away.conf /etc/wireguard/far.conf")
 	if got := d.in("ls -A /run"); got != "" && got != "wireguard\n" {
 		t.Errorf("left in /run: %s", got)
 	}

@@ -90,6 +90,23 @@ func ansible(h *Host) Output {
 	return p.Wait(5 * time.Minute)
 }
 
+// fakeSystemctl is what a playbook asks of systemd, where nothing is process 1:
+// one unit, which is started and reloaded as the real one is.
+const fakeSystemctl = `#!/bin/sh
+case $1 in
+is-active) kill -0 "$(cat /run/main.pid)" 2>/dev/null ;;
+reload-or-restart)
+	echo "$@" >>/run/asked
+	if kill -0 "$(cat /run/main.pid 2>/dev/null)" 2>/dev/null; then
+		exec wgctl reload wg0
+	fi
+	wgctl run --repair wg0 >/run/main.log 2>&1 &
+	echo $! >/run/main.pid
+	;;
+*) exit 1 ;;
+esac
+`
+
 // The playbook of packaging/examples installs, brings up and reloads, and
 // changes nothing the second time.
 func TestAnsible(t *testing.T) {
@@ -121,6 +138,21 @@ func TestAnsible(t *testing.T) {
 	play("3")
 	if got := h.Must("wg", "show", "wg0", "allowed-ips").Stdout; !strings.Contains(got, "10.8.0.3/32") {
 		t.Errorf("the peer that was added: %q", got)
+	}
+	// Where systemd runs, the unit looks after the tunnel: it is started beside one
+	// that is up, and reloaded from then on.
+	h.Sh("mkdir -p /run/systemd/system")
+	h.WriteFileMode("/usr/local/sbin/systemctl", fakeSystemctl, 0o755)
+	play("2")
+	h.Must("systemctl", "is-active", "wgctl@wg0.service")
+	play("0")
+	h.WriteFile("/srv/tunnels/wg0.conf", conf+peerSection(newKeyPair(t), "AllowedIPs = 10.8.0.3/32")+peerSection(newKeyPair(t), "AllowedIPs = 10.8.0.4/32"))
+	play("3")
+	if got := h.ReadFile("/run/asked"); got != "reload-or-restart wgctl@wg0.service\nreload-or-restart wgctl@wg0.service\n" {
+		t.Errorf("systemd was asked: %s", got)
+	}
+	if got := h.Must("wg", "show", "wg0", "allowed-ips").Stdout; !strings.Contains(got, "10.8.0.4/32") {
+		t.Errorf("the peer that was added beside systemd: %q", got)
 	}
 	h.WriteFile("/srv/tunnels/wg0.conf", conf+"[Peer]\nPublicKey = nonsense\n")
 	if out := ansible(h); out.Code == 0 || !strings.Contains(out.Stdout, "PublicKey") {

@@ -21,21 +21,44 @@ those of the file, or the ones that were there on up if the file is gone.`,
 		Example: `  wgctl down wg0
   wgctl down ./office.conf
   wgctl down --all
+  wgctl down --everywhere                             # those in other namespaces and of labs, too
   wgctl down --keep-killswitch wg0 && wgctl up wg0    # nothing leaks in between`,
 		ValidArgsFunction: completeTunnels,
 	}
 	var t taking
 	cmd.Flags().BoolVar(&t.keep, "keep-killswitch", false, "leave a kill switch standing, for a tunnel that comes back")
 	words := allFlag(cmd, "all tunnels that are up, or of which something is left", allTunnels)
+	everywhere := cmd.Flags().Bool("everywhere", false, "--all, in every network namespace, and labs")
+	named := cmd.Args
+	cmd.Args = func(cmd *cobra.Command, args []string) error {
+		if *everywhere && (len(args) > 0 || cmd.Flag("netns").Changed || cmd.Flag("netns-all").Changed) {
+			return usageError{withHint(errors.New("down --everywhere takes no names and no namespace"), "wgctl help down shows how")}
+		}
+		if *everywhere {
+			return nil
+		}
+		return named(cmd, args)
+	}
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		if err := needRoot("down"); err != nil {
 			return err
 		}
+		var beside error
+		if *everywhere {
+			beside = t.everywhere(cmd.Context(), ui)
+			if err := cmd.Flags().Set("all", "true"); err != nil {
+				return err
+			}
+		}
 		args, err := words(cmd.Context(), args)
 		if err != nil {
+			return errors.Join(beside, err)
+		}
+		err = each(cmd.Context(), ui, args, t.down)
+		if beside == nil {
 			return err
 		}
-		return each(cmd.Context(), ui, args, t.down)
+		return errors.Join(beside, err)
 	}
 	return cmd
 }

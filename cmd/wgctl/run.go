@@ -234,7 +234,10 @@ func past(s *tunnel.Spec) uint32 {
 // Look observes the tunnel under its lock, and reads the file again if another
 // command has done so.
 func (r *running) Look(ctx context.Context) (*tunnel.State, error) {
-	const patience = 5 * time.Second
+	patience := 5 * time.Second
+	if end, ok := ctx.Deadline(); ok { // a short look has to be over, too
+		patience = min(patience, time.Until(end)/2)
+	}
 	limited, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	unlock, err := r.in.host.Records.Lock(limited, r.in.name, func(string) {})

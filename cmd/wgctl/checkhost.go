@@ -151,9 +151,12 @@ func look(ctx context.Context, kernel *netlinkx.Kernel) *check.Machine {
 	if err := newStarter(newUI(nil, nil)).Available(ctx); !onlyRoot(err) {
 		m.Userspace = errorText(err)
 	}
-	_, err := kernel.Rules(ctx)
-	m.PolicyRouting = errorText(err)
 	m.IPv6 = withoutIPv6(ctx, kernel)
+	err := kernel.PolicyRouting(ctx, routes.V4)
+	if err == nil && m.IPv6 == "" {
+		err = kernel.PolicyRouting(ctx, routes.V6)
+	}
+	m.PolicyRouting = errorText(err)
 	lookAtFilters(ctx, m)
 	m.RunDir = unwritable(tunnel.RunDir())
 	m.ProcSys = unwritable("/proc/sys/net/ipv4/ip_forward")
@@ -238,29 +241,6 @@ func lookAtFiles(m *check.Machine) {
 			m.Newest = fi.ModTime()
 		}
 	}
-}
-
-// networkdFlushes reports whether systemd-networkd runs and isn't told to leave
-// the rules and routes of others alone (networkd.conf(5)).
-func networkdFlushes() bool {
-	if _, err := os.Stat("/run/systemd/netif/state"); err != nil {
-		return false
-	}
-	files := []string{"/etc/systemd/networkd.conf"}
-	for _, dir := range []string{"/usr/lib", "/run", "/etc"} {
-		more, _ := filepath.Glob(dir + "/systemd/networkd.conf.d/*.conf")
-		files = append(files, more...)
-	}
-	keeps := map[string]bool{}
-	for _, file := range files {
-		text, _ := os.ReadFile(file)
-		for line := range strings.Lines(string(text)) {
-			key, value, _ := strings.Cut(strings.TrimSpace(line), "=")
-			value = strings.ToLower(strings.TrimSpace(value))
-			keeps[strings.TrimSpace(key)] = slices.Contains([]string{"no", "false", "off", "0"}, value)
-		}
-	}
-	return !keeps["ManageForeignRoutingPolicyRules"] || !keeps["ManageForeignRoutes"]
 }
 
 // machineText prints what was found, whatever the rules say of it.

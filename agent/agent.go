@@ -111,7 +111,7 @@ func (a *Agent) run(ctx context.Context) error {
 	orders := a.listen(ctx)
 	defer orders.end()
 	a.Notify("STATUS=bringing " + a.Name + " up")
-	err := a.Tunnel.Read(ctx)
+	err := a.Tunnel.Read(orders.ctx)
 	if err == nil {
 		err = a.make(orders.ctx, false, nil)
 	}

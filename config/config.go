@@ -11,6 +11,7 @@ package config
 import (
 	"encoding/base64"
 	"fmt"
+	"io/fs"
 	"net/netip"
 	"time"
 )
@@ -21,6 +22,7 @@ type Config struct {
 	Peers     []Peer // in the file's order; the same key may come twice
 
 	file   string
+	origin fs.FileInfo // of the file as it was opened; nil: there was none
 	digest string
 	refers bool // a peer is made of more than the text
 	warned bool

@@ -48,7 +48,7 @@ func TestCorpusIsAccepted(t *testing.T) {
 			if err != nil || arg != path || ifname+".conf" != filepath.Base(path) {
 				t.Errorf("Locate = %q, %q, %v", arg, ifname, err)
 			}
-			c, _, err := Load(path)
+			c, _, err := Load(t.Context(), path)
 			if err != nil {
 				t.Fatal(err)
 			}

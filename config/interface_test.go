@@ -22,7 +22,7 @@ func TestLoadInterface(t *testing.T) {
 	}
 	compared := 0
 	for _, path := range append(paths, behind) {
-		whole, _, err := Load(path)
+		whole, _, err := Load(t.Context(), path)
 		if err != nil || !whole.Quiet() {
 			continue
 		}
@@ -60,7 +60,7 @@ func TestLoadInterfaceLeavesPipes(t *testing.T) {
 	if _, _, err := LoadInterface(path); err == nil {
 		t.Error("a pipe was read")
 	}
-	if cfg, _, err := Load(path); err != nil || cfg.Interface.MTU != 1400 {
+	if cfg, _, err := Load(t.Context(), path); err != nil || cfg.Interface.MTU != 1400 {
 		t.Errorf("then Load gives %+v, %v", cfg, err)
 	}
 }

@@ -3,13 +3,14 @@
 package config
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
-	"syscall"
 )
 
 // Dir is where the config of an interface is looked for by its name.
@@ -73,17 +74,23 @@ func Locate(arg string) (path, ifname string, err error) {
 }
 
 // Load reads the config in a file: a regular one, or a pipe such as the
-// /dev/fd/63 that a shell makes of "<(...)". Beside what Parse warns of, it
-// warns of a file that everybody may read or write. A missing file is an
-// os.ErrNotExist.
-func Load(path string) (*Config, []Warning, error) {
-	f, err := open(path)
+// /dev/fd/63 that a shell makes of "<(...)", until the context ends. Beside what
+// Parse warns of, it warns of a file that everybody may read or write. A missing
+// file is an os.ErrNotExist; one that somebody writes to meanwhile is an error.
+func Load(ctx context.Context, path string) (*Config, []Warning, error) {
+	f, err := open(ctx, path)
 	if err != nil {
 		return nil, nil, err
 	}
 	defer func() { _ = f.Close() }()
 	c, warnings, err := Parse(path, f)
-	if w := worldAccess(path, f); w != nil {
+	if err := f.changed(); err != nil {
+		return nil, nil, err
+	}
+	if c != nil {
+		c.origin = f.was
+	}
+	if w := worldAccess(path, f.was); w != nil {
 		warnings = append([]Warning{*w}, warnings...)
 	}
 	return c, warnings, err
@@ -93,24 +100,25 @@ func Load(path string) (*Config, []Warning, error) {
 // warning, what doesn't concern peers. Only where Digest is what it was then
 // does that mean something. A pipe isn't read: that can be done only once.
 func LoadInterface(path string) (*Config, []Warning, error) {
-	if fi, err := os.Stat(path); err == nil && !fi.Mode().IsRegular() {
-		return nil, nil, &Error{File: path, Msg: "is not a regular file"}
-	}
-	f, err := open(path)
+	f, err := open(context.Background(), path)
 	if err != nil {
 		return nil, nil, err
 	}
 	defer func() { _ = f.Close() }()
+	if !f.was.Mode().IsRegular() {
+		return nil, nil, &Error{File: path, Msg: "is not a regular file"}
+	}
 	n := &normaliser{report: &report{file: path}, noPeers: true}
 	b, err := build(n, f)
 	if err == nil {
-		err = n.report.err()
+		err = errors.Join(n.report.err(), f.changed())
 	}
 	if err != nil {
 		return nil, nil, err
 	}
+	b.cfg.origin = f.was
 	var warnings []Warning
-	if w := worldAccess(path, f); w != nil {
+	if w := worldAccess(path, f.was); w != nil {
 		warnings = append(warnings, *w)
 	}
 	return b.cfg, warnings, nil
@@ -118,62 +126,26 @@ func LoadInterface(path string) (*Config, []Warning, error) {
 
 // ReadText returns the text of a config file, for Strip and Update, from what
 // Load would take.
-func ReadText(path string) ([]byte, error) {
-	f, err := open(path)
+func ReadText(ctx context.Context, path string) ([]byte, error) {
+	f, err := open(ctx, path)
 	if err != nil {
 		return nil, err
 	}
 	defer func() { _ = f.Close() }()
 	text, err := io.ReadAll(io.LimitReader(f, maxFile+1))
 	if err != nil {
-		return nil, fmt.Errorf("reading config: %w", err)
+		return nil, fmt.Errorf("reading %s: %w", path, err)
 	}
 	if len(text) > maxFile {
 		return nil, tooLarge(path)
 	}
-	return text, nil
-}
-
-// open opens a file once, looks what it is, and refuses what can't be a
-// config.
-func open(path string) (*os.File, error) {
-	// A pipe that nobody writes to is empty then, instead of a wait for ever.
-	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
-	if err != nil {
-		return nil, fmt.Errorf("reading config: %w", err)
-	}
-	if err := suitable(f, path); err != nil {
-		_ = f.Close()
-		return nil, err
-	}
-	return f, nil
-}
-
-func suitable(f *os.File, path string) error {
-	fi, err := f.Stat()
-	if err != nil {
-		return fmt.Errorf("reading config: %w", err)
-	}
-	switch mode := fi.Mode(); {
-	case mode.IsDir():
-		return &Error{File: path, Msg: "is a directory"}
-	case !mode.IsRegular() && mode&fs.ModeNamedPipe == 0:
-		return &Error{File: path, Msg: "is neither a regular file nor a pipe"}
-	case fi.Size() > maxFile:
-		return tooLarge(path)
-	}
-	return nil
-}
-
-func tooLarge(path string) error {
-	return &Error{File: path, Msg: fmt.Sprintf("is larger than %d MiB", maxFile>>20)}
+	return text, f.changed()
 }
 
 // worldAccess warns when others have a right to both the file and its
 // directory, which is wg-quick's rule.
-func worldAccess(path string, f *os.File) *Warning {
-	fi, err := f.Stat()
-	if err != nil || !fi.Mode().IsRegular() {
+func worldAccess(path string, fi fs.FileInfo) *Warning {
+	if !fi.Mode().IsRegular() {
 		return nil
 	}
 	real, err := filepath.EvalSymlinks(path)

@@ -79,19 +79,19 @@ func TestLoad(t *testing.T) {
 		fifo:                          "is empty",
 		file("empty.conf", "", 0o600): "is empty",
 	} {
-		c, _, err := Load(path)
+		c, _, err := Load(t.Context(), path)
 		if c != nil || err == nil || err.Error() != path+": "+want {
 			t.Errorf("%s: %v, want %q", path, err, want)
 		}
 	}
-	if _, _, err := Load(filepath.Join(dir, "none.conf")); !errors.Is(err, os.ErrNotExist) {
+	if _, _, err := Load(t.Context(), filepath.Join(dir, "none.conf")); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("missing file: %v", err)
 	}
 	large := file("large.conf", "", 0o600)
 	if err := os.Truncate(large, maxFile+1); err != nil {
 		t.Fatal(err)
 	}
-	if _, _, err := Load(large); err == nil || !strings.HasSuffix(err.Error(), "is larger than 256 MiB") {
+	if _, _, err := Load(t.Context(), large); err == nil || !strings.HasSuffix(err.Error(), "is larger than 256 MiB") {
 		t.Errorf("large file: %v", err)
 	}
 }
@@ -112,7 +112,7 @@ func TestLoadWorldAccess(t *testing.T) {
 		if err := errors.Join(os.Chmod(path, tt.file), os.Chmod(dir, tt.dir)); err != nil {
 			t.Fatal(err)
 		}
-		_, warnings, err := Load(path)
+		_, warnings, err := Load(t.Context(), path)
 		if err != nil || len(warnings) == 1 != tt.warn {
 			t.Errorf("file %o in directory %o: warnings %v, error %v", tt.file, tt.dir, warnings, err)
 		}
@@ -135,7 +135,7 @@ func TestLoadPipe(t *testing.T) {
 	}()
 	path := "/proc/self/fd/" + strconv.Itoa(int(r.Fd()))
 	close(started)
-	c, _, err := Load(path)
+	c, _, err := Load(t.Context(), path)
 	if err != nil || c.Interface.MTU != 1400 || c.File() != path {
 		t.Errorf("config %+v, error %v", c, err)
 	}

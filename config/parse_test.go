@@ -40,7 +40,7 @@ var compare = cmp.Options{
 	cmp.Comparer(func(a, b netip.Prefix) bool { return a == b }),
 	cmp.Comparer(func(a, b Secret) bool { return a == b }),
 	cmp.FilterPath(func(p cmp.Path) bool {
-		return slices.Contains([]string{".file", ".digest", ".lines", ".refers", ".warned"}, p.Last().String())
+		return slices.Contains([]string{".file", ".origin", ".digest", ".lines", ".refers", ".warned"}, p.Last().String())
 	}, cmp.Ignore()),
 }
 

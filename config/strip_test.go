@@ -41,7 +41,7 @@ func TestStripIsWgQuicks(t *testing.T) {
 			t.Errorf("%s: wg-quick: %v", f, err)
 			continue
 		}
-		text, err := ReadText(f)
+		text, err := ReadText(t.Context(), f)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -66,7 +66,7 @@ var stricter = []string{
 func witness(t *testing.T) {
 	sock := fakeDevice(t)
 	for _, path := range corpusFiles(t, "") {
-		c, _, err := Load(path)
+		c, _, err := Load(t.Context(), path)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -412,6 +412,39 @@ func TestHooksThatAreNotRun(t *testing.T) {
 	said(t, out.Stderr, "wgctl: "+configOf("wg0")+": hooks can't be trusted: "+configOf("wg0")+" can be written by everybody\n", "hint: ")
 	h.Must("chmod", "o-w", configOf("wg0"))
 	h.Unchanged(before)
+	const link = "/etc/wireguard/wg0.conf"
+	for _, f := range []struct{ spoil, mend, fault string }{
+		{"chgrp 4711 " + link + "; chmod 660 " + link, "chgrp 0 " + link + "; chmod 600 " + link, link + " can be written by its group (4711)"},
+		{"chown 4711 " + link, "chown 0 " + link, link + " belongs to user 4711"},
+		{"chmod 770 /etc/wireguard; chgrp 4711 /etc/wireguard", "chmod 700 /etc/wireguard; chgrp 0 /etc/wireguard", "/etc/wireguard can be written by its group (4711)"},
+		{"chown 4711 /etc/wireguard", "chown 0 /etc/wireguard", "/etc/wireguard belongs to user 4711"},
+		{"mkdir /run/eve; mv " + link + " /run/eve; chown 4711 /run/eve; ln -s /run/eve/wg0.conf " + link, "rm " + link + "; mv /run/eve/wg0.conf " + link + "; rmdir /run/eve", "/run/eve belongs to user 4711"},
+	} {
+		h.Sh(f.spoil)
+		for _, verb := range []string{"up", "apply", "run"} {
+			out := h.Wgctl(verb, "wg0")
+			if out.Code == 0 || strings.Contains(out.Stdout, "ran") {
+				t.Errorf("%s after %s: %v", verb, f.spoil, out)
+			}
+			said(t, out.Stderr, "wgctl: "+configOf("wg0")+": hooks can't be trusted: "+f.fault+"\n", "hint: ")
+		}
+		h.Sh(f.mend)
+		h.Unchanged(before)
+	}
+
+	// Down runs those that were there on up, not what another wrote since.
+	h.WriteFile(configOf("wg0"), splitTunnel(t, "PostDown = echo as it was"))
+	wgctlOK(h, "up", "wg0")
+	h.WriteFile(configOf("wg0"), splitTunnel(t, "PostDown = echo as another wrote"))
+	h.Must("chown", "4711", configOf("wg0"))
+	out = wgctlOK(h, "down", "wg0")
+	said(t, out.Stdout, "as it was\n")
+	said(t, out.Stderr, configOf("wg0")+": hooks can't be trusted: "+configOf("wg0")+" belongs to user 4711\n", "hooks are those of the last up\n")
+	if strings.Contains(out.Stdout, "as another wrote") {
+		t.Errorf("down ran another's hook: %v", out)
+	}
+	h.Must("chown", "0", configOf("wg0"))
+	h.Unchanged(before)
 
 	h.WriteFile(configOf("wg0"), splitTunnel(t, "HookTimeout = 300ms", "PostUp = sleep 1000 | cat"))
 	out = wgctlFails(h, 1, "up", "wg0")

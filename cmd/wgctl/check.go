@@ -146,7 +146,7 @@ func (c *checking) run(ctx context.Context, ui *ui, args []string) error {
 // input reads the files, those beside them, and the host.
 func (c *checking) input(ctx context.Context, paths []string) (in check.Input, err error) {
 	for _, path := range paths {
-		f, err := readChecked(path)
+		f, err := readChecked(ctx, path)
 		if err != nil {
 			return in, err
 		}
@@ -163,7 +163,7 @@ func (c *checking) input(ctx context.Context, paths []string) (in check.Input, e
 	if c.elsewhere {
 		return in, nil
 	}
-	in.Beside = beside(paths)
+	in.Beside = beside(ctx, paths)
 	in.Host, err = facts(ctx, c.host, slices.ContainsFunc(in.Files, func(f check.File) bool { return f.Config != nil && len(f.Config.Interface.DNS) > 0 }))
 	return in, err
 }
@@ -183,7 +183,7 @@ func keyFiles(cfg *config.Config) map[string]string {
 
 // beside reads the other files in the folders of those that are checked, as far
 // as that can be done.
-func beside(paths []string) (out []check.File) {
+func beside(ctx context.Context, paths []string) (out []check.File) {
 	var folders []string
 	for _, path := range paths {
 		if dir := filepath.Dir(path); !slices.Contains(folders, dir) {
@@ -199,7 +199,7 @@ func beside(paths []string) (out []check.File) {
 			if _, _, err := config.Locate("./" + filepath.Base(f)); err != nil {
 				continue // no file of a tunnel
 			}
-			if read, err := readChecked(f); err == nil && read.Config != nil {
+			if read, err := readChecked(ctx, f); err == nil && read.Config != nil {
 				out = append(out, read)
 			}
 		}

@@ -18,10 +18,10 @@ import (
 )
 
 // readChecked reads a file for check. What is wrong with its text is no error.
-func readChecked(path string) (check.File, error) {
+func readChecked(ctx context.Context, path string) (check.File, error) {
 	f := check.File{Path: path, Name: strings.TrimSuffix(filepath.Base(path), ".conf")}
 	var err error
-	if f.Text, err = config.ReadText(path); err != nil {
+	if f.Text, err = config.ReadText(ctx, path); err != nil {
 		if !errors.As(err, new(*config.Error)) {
 			return f, err
 		}

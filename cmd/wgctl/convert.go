@@ -4,6 +4,7 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 
@@ -26,11 +27,11 @@ byte of the file stays; what can't be turned is said, line by line.`,
   wgctl convert ./office.conf --write
   wgctl convert wg0 --to wg-quick`,
 		Args: exactly(1, "the name of a tunnel or a file"),
-		RunE: func(_ *cobra.Command, args []string) error {
+		RunE: func(cmd *cobra.Command, args []string) error {
 			if to != "wgctl" && to != "wg-quick" {
 				return usageError{fmt.Errorf("--to is wgctl or wg-quick, not %q", to)}
 			}
-			return convert(ui, args[0], to == "wg-quick", write)
+			return convert(cmd.Context(), ui, args[0], to == "wg-quick", write)
 		},
 		ValidArgsFunction: completeConfigs,
 	}
@@ -40,12 +41,12 @@ byte of the file stays; what can't be turned is said, line by line.`,
 	return cmd
 }
 
-func convert(ui *ui, arg string, toQuick, write bool) error {
+func convert(ctx context.Context, ui *ui, arg string, toQuick, write bool) error {
 	path, name, err := config.Locate(arg)
 	if err != nil {
 		return err
 	}
-	original, err := config.ReadText(path)
+	original, err := config.ReadText(ctx, path)
 	if err != nil {
 		return err
 	}

@@ -3,6 +3,7 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"strings"
 
@@ -22,8 +23,8 @@ are not shown. Lists of addresses and allowed IPs show what goes and comes.`,
 		Example: `  wgctl diff wg0 ./wg0.conf.new/wg0.conf
   wgctl diff ./old/wg0.conf ./new/wg0.conf --check   # exit code 4: they differ`,
 		Args: exactly(2, "two files"),
-		RunE: func(_ *cobra.Command, args []string) error {
-			return diff(ui, args[0], args[1], asJSON, check)
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return diff(cmd.Context(), ui, args[0], args[1], asJSON, check)
 		},
 		ValidArgsFunction: completeConfigs,
 	}
@@ -42,12 +43,12 @@ type difference struct {
 	New       []string `json:"new"`
 }
 
-func diff(ui *ui, from, to string, asJSON, check bool) error {
-	a, err := meant(ui, from)
+func diff(ctx context.Context, ui *ui, from, to string, asJSON, check bool) error {
+	a, err := meant(ctx, ui, from)
 	if err != nil {
 		return err
 	}
-	b, err := meant(ui, to)
+	b, err := meant(ctx, ui, to)
 	if err != nil {
 		return err
 	}
@@ -67,7 +68,7 @@ func diff(ui *ui, from, to string, asJSON, check bool) error {
 }
 
 // meant reads the file that a word means, whatever it is called.
-func meant(ui *ui, arg string) (*config.Config, error) {
+func meant(ctx context.Context, ui *ui, arg string) (*config.Config, error) {
 	path := arg
 	if !strings.Contains(arg, "/") {
 		var err error
@@ -75,7 +76,7 @@ func meant(ui *ui, arg string) (*config.Config, error) {
 			return nil, err
 		}
 	}
-	cfg, warnings, err := config.Load(path)
+	cfg, warnings, err := config.Load(ctx, path)
 	ui.warnings(warnings)
 	return cfg, err
 }

@@ -85,7 +85,7 @@ func (t taking) down(ctx context.Context, ui *ui, arg string) error {
 	defer host.Records.Tidy() // without the lock
 	defer session.End()
 	session.KeepKillSwitch = t.keep
-	hooks, save := fromFile(ui, session.Have)
+	hooks, save := fromFile(ctx, ui, session.Have)
 	err = session.Down(ctx, hooks, save)
 	switch {
 	case errors.Is(err, tunnel.ErrForeign):
@@ -109,12 +109,12 @@ func named(ctx context.Context, ui *ui, arg string) (name string, h *tunnel.Host
 // fromFile reads the hooks of the file that the tunnel came from, and whether
 // it wants to be saved. A file that is gone or broken changes nothing: the
 // record has the hooks.
-func fromFile(ui *ui, have *tunnel.State) (*tunnel.Hooks, func(*tunnel.State) error) {
+func fromFile(ctx context.Context, ui *ui, have *tunnel.State) (*tunnel.Hooks, func(*tunnel.State) error) {
 	if have.Record == nil || have.Record.Config == "" {
 		return nil, nil
 	}
 	path := have.Record.Config
-	cfg, _, err := config.Load(path)
+	cfg, _, err := config.Load(ctx, path)
 	if err == nil {
 		err = trusted(ui, cfg, path)
 	}
@@ -130,7 +130,8 @@ func fromFile(ui *ui, have *tunnel.State) (*tunnel.Hooks, func(*tunnel.State) er
 	if !cfg.Interface.SaveConfig {
 		return &hooks, nil
 	}
-	return &hooks, func(s *tunnel.State) error { return saveState(ui, path, s) }
+	ctx = context.WithoutCancel(ctx) // down goes on when it is interrupted
+	return &hooks, func(s *tunnel.State) error { return saveState(ctx, ui, path, s) }
 }
 
 // completeTunnels offers the tunnels that have a record.

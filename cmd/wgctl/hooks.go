@@ -20,7 +20,7 @@ func trusted(ui *ui, cfg *config.Config, path string) error {
 	if ui.quick || cfg.Interface.HookMode == config.HooksOff || cfg.Interface.Hooks.Empty() {
 		return nil
 	}
-	err := config.Trusted(path, trustedUsers()...)
+	err := cfg.Trusted(trustedUsers()...)
 	if fault := (*config.Untrusted)(nil); errors.As(err, &fault) {
 		return withHint(fmt.Errorf("%s: %w", path, err),
 			fmt.Sprintf(`"chown root %[1]s; chmod go-w %[1]s" makes it root's alone; "Hooks = off" in the file runs none`, fault.Path))

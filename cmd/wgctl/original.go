@@ -40,7 +40,7 @@ func downOriginal(ctx context.Context, ui *ui, path, name string) error {
 		return err
 	}
 	defer session.End()
-	hooks, rules, save := originalFile(ui, path, name)
+	hooks, rules, save := originalFile(ctx, ui, path, name)
 	return session.DownOriginal(ctx, original{kernel, filter}, hooks, rules, save)
 }
 
@@ -61,8 +61,8 @@ func clearOriginal(ctx context.Context, ui *ui, name string) error {
 
 // originalFile reads what wg-quick's down takes from the file: the hooks,
 // whether there may be policy rules, and whether the state is to be saved.
-func originalFile(ui *ui, path, name string) (hooks tunnel.Hooks, rules bool, save func(*tunnel.State) error) {
-	cfg, _, err := config.Load(path)
+func originalFile(ctx context.Context, ui *ui, path, name string) (hooks tunnel.Hooks, rules bool, save func(*tunnel.State) error) {
+	cfg, _, err := config.Load(ctx, path)
 	if err != nil {
 		for line := range strings.Lines(err.Error()) {
 			ui.note("%s", strings.TrimSpace(line))
@@ -73,7 +73,7 @@ func originalFile(ui *ui, path, name string) (hooks tunnel.Hooks, rules bool, sa
 	if cfg.Interface.SaveConfig {
 		save = func(s *tunnel.State) error {
 			dropChosenMark(cfg, s)
-			return saveState(ui, path, s)
+			return saveState(ctx, ui, path, s)
 		}
 	}
 	return tunnel.HooksOf(cfg, name), cfg.Interface.Table.Mode == config.TableAuto, save

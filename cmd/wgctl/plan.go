@@ -167,7 +167,7 @@ func planDown(ctx context.Context, ui *ui, arg string, _ tunnel.Options) (*plan,
 	case !have.Up() && !have.Leftover():
 		return nil, fmt.Errorf("%s %w", name, tunnel.ErrNotUp)
 	}
-	if hooks, _ := fromFile(ui, have); hooks != nil {
+	if hooks, _ := fromFile(ctx, ui, have); hooks != nil {
 		have.Record.Spec.Hooks = *hooks
 	}
 	p := planOf(name, "down", tunnel.Plan(nil, have))

@@ -89,7 +89,7 @@ func (r reloading) reload(ctx context.Context, ui *ui, arg string) error {
 	if done, err := r.unchanged(ctx, ui, in); done || err != nil {
 		return err
 	}
-	if err := in.parse(ui, arg); err != nil {
+	if err := in.parse(ctx, ui, arg); err != nil {
 		return err
 	}
 	// Names are looked up before the tunnel is locked: it may take long.

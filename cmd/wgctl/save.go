@@ -44,20 +44,20 @@ func newStrip(ui *ui) *cobra.Command {
 		Example: `  wgctl strip wg0
   wg syncconf wg0 <(wgctl strip wg0)`,
 		Args: exactly(1, "the name of a tunnel or a file"),
-		RunE: func(_ *cobra.Command, args []string) error {
+		RunE: func(cmd *cobra.Command, args []string) error {
 			path, _, err := config.Locate(args[0])
 			if err != nil {
 				return err
 			}
-			return strip(ui, path)
+			return strip(cmd.Context(), ui, path)
 		},
 		ValidArgsFunction: completeConfigs,
 	}
 }
 
 // strip prints one line break more than the text has, as wg-quick does.
-func strip(ui *ui, path string) error {
-	text, err := config.ReadText(path)
+func strip(ctx context.Context, ui *ui, path string) error {
+	text, err := config.ReadText(ctx, path)
 	if err != nil {
 		return err
 	}
@@ -81,15 +81,15 @@ func save(ctx context.Context, ui *ui, path, name string) error {
 	if have.Link == nil || have.Link.Backend == "" {
 		return fmt.Errorf("%s %w", name, tunnel.ErrNotUp)
 	}
-	if cfg, _, err := config.Load(path); err == nil {
+	if cfg, _, err := config.Load(ctx, path); err == nil {
 		dropChosenMark(cfg, have)
 	}
-	return saveState(ui, path, have)
+	return saveState(ctx, ui, path, have)
 }
 
 // saveState is save for what was observed already.
-func saveState(ui *ui, path string, s *tunnel.State) error {
-	original, err := config.ReadText(path)
+func saveState(ctx context.Context, ui *ui, path string, s *tunnel.State) error {
+	original, err := config.ReadText(ctx, path)
 	if err != nil {
 		return fmt.Errorf("saving %s: %w", s.Name, err)
 	}

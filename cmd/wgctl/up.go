@@ -163,7 +163,7 @@ func read(ctx context.Context, ui *ui, arg string) (*input, error) {
 	if err != nil {
 		return nil, err
 	}
-	return in, in.parse(ui, arg)
+	return in, in.parse(ctx, ui, arg)
 }
 
 // locate finds the file that a word of the command line means, and reads none.
@@ -185,8 +185,8 @@ func locate(ctx context.Context, ui *ui, arg string) (*input, error) {
 	return &input{name: name, path: path, host: host}, nil
 }
 
-func (in *input) parse(ui *ui, arg string) error {
-	cfg, warnings, err := config.Load(in.path)
+func (in *input) parse(ctx context.Context, ui *ui, arg string) error {
+	cfg, warnings, err := config.Load(ctx, in.path)
 	if errors.Is(err, os.ErrNotExist) && in.path != arg {
 		return withHint(err, "a file elsewhere is named by a path with a slash, as ./wg0.conf")
 	}

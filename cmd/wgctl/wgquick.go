@@ -193,10 +193,10 @@ func (q quick) save(ctx context.Context, arg string) error {
 	return err
 }
 
-func (q quick) strip(_ context.Context, arg string) error {
+func (q quick) strip(ctx context.Context, arg string) error {
 	path, _, err := q.locate(arg)
 	if err != nil {
 		return err
 	}
-	return strip(q.ui, path)
+	return strip(ctx, q.ui, path)
 }

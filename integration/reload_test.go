@@ -4,12 +4,9 @@ package integration
 
 import (
 	"fmt"
-	"math/rand/v2"
 	"regexp"
 	"slices"
-	"strconv"
 	"strings"
-	"sync/atomic"
 	"testing"
 	"time"
 )
@@ -64,9 +61,9 @@ func (p *pair) dozen(t *testing.T) []string {
 		p.file("Address = fd08::2/64, fd08::3/64", ", 0.0.0.0/0, ::/0", a),
 		p.file("FwMark = 0x77", ", 0.0.0.0/0", c, b),
 		p.file("Table = 1234", ", 10.9.0.0/16", a2, b),
-		p.file("Table = off", "", a, b, c),
-		p.file("Address = fd08::2/64", "", a2, d),
-		p.file("PostUp = true\nPreDown = true\nFwMark = 0x77", ", 10.10.0.0/24, 10.10.1.0/24, 10.10.2.0/24", b, c),
+		p.file("Table = off\nDNS = 10.8.0.1, corp.example\nDNSBackend = file", "", a, b, c),
+		p.file("Address = fd08::2/64\nForward = on\nMasquerade = eth0", "", a2, d),
+		p.file("DNS = 10.8.0.9\nDNSBackend = file\nPortForward = tcp/2222 -> 10.8.0.1:22\nPostUp = true\nPreDown = true\nFwMark = 0x77", ", 10.10.0.0/24, 10.10.1.0/24, 10.10.2.0/24", b, c),
 	}
 }
 
@@ -74,7 +71,8 @@ func (p *pair) dozen(t *testing.T) []string {
 func looks(h *Host) string {
 	h.t.Helper()
 	text := h.Sh(`for f in -4 -6; do printf 'address show dev wg0\nroute show table all dev wg0\nrule\n' | ip $f -o -batch -; done
-		ip -o link show dev wg0; nft -s list ruleset; cat /proc/sys/net/ipv4/conf/all/src_valid_mark; wg show wg0 dump`).Stdout
+		ip -o link show dev wg0; nft -s list ruleset; wg show wg0 dump
+		cd /proc/sys/net; cat ipv4/conf/all/src_valid_mark ipv4/ip_forward ipv6/conf/all/forwarding /etc/resolv.conf`).Stdout
 	var out []string
 	for line := range strings.Lines(text) {
 		line = strings.TrimSpace(line)
@@ -119,92 +117,6 @@ func comesToLook(h *Host, want string) string {
 
 // runNumbers are those of links, and the lifetimes of addresses.
 var runNumbers = regexp.MustCompile(`^\d+: |\\ +valid_lft.*| qlen \d+| tentative`)
-
-// Reload drops nothing: a thousand reloads at random between a dozen files go
-// by while a ping and a TCP transfer run through a peer that none of them
-// changes. Not a packet of the ping is lost, there is no new handshake, and
-// after each reload the tunnel is what a fresh up of that file makes.
-func TestReloadUnderTraffic(t *testing.T) {
-	t.Parallel()
-	p := newPair(t)
-	files := p.dozen(t)[:rounds(12, 7)]
-	fresh := make([]string, len(files))
-	for i, file := range files {
-		p.write(file)
-		wgctlOK(p.near, "up", "wg0")
-		fresh[i] = settled(p.near)
-		if i < len(files)-1 {
-			wgctlOK(p.near, "down", "wg0")
-		}
-	}
-	p.near.MustPing("10.8.0.1")
-	handshakes := p.near.Must("wg", "show", "wg0", "latest-handshakes").Stdout
-	port := p.near.Must("wg", "show", "wg0", "listen-port").Stdout
-
-	ping := p.near.Start("ping", "-n", "-i", fmt.Sprint(Timeout(10*time.Millisecond).Seconds()), "10.8.0.1")
-	var stop atomic.Bool
-	transfers := make(chan int)
-	go func() {
-		n := 0
-		for ; !stop.Load(); n++ {
-			Transfer(p.near, p.far, "10.8.0.1:5001", int64(rounds(4<<20, 1<<20)))
-			time.Sleep(100 * time.Millisecond) // encryption leaves no processor to the reloads
-		}
-		transfers <- n
-	}()
-	last := len(files) - 1
-	for n := range rounds(1000, 12) {
-		i := rand.IntN(len(files))
-		p.write(files[i])
-		out := p.near.Wgctl("reload", "--yes", "wg0")
-		if out.Code != 0 {
-			t.Fatalf("reload %d, from file %d to %d: %v", n, last, i, out)
-		}
-		if got := comesToLook(p.near, fresh[i]); got != fresh[i] {
-			t.Fatalf("reload %d, from file %d to %d: %v\nnot as after a fresh up:\n%s", n, last, i, out, Diff(fresh[i], got))
-		}
-		last = i
-	}
-	stop.Store(true)
-	if n := <-transfers; n == 0 {
-		t.Error("no transfer ended")
-	}
-	out := ping.Stop()
-	missing, answers := lostPings(out.Stdout)
-	if len(missing) > 0 || answers == 0 {
-		t.Errorf("of the ping %d packets were answered, and lost: %v", answers, missing)
-	}
-	t.Logf("%d packets of the ping, none lost", answers)
-	farShake := func(s string) int {
-		n, _ := strconv.Atoi(strings.TrimSpace(strings.TrimPrefix(firstLine(s, p.farKey.public), p.farKey.public)))
-		return n
-	}
-	// The protocol renews a session after two minutes (REKEY_AFTER_TIME).
-	then, now := farShake(handshakes), farShake(p.near.Must("wg", "show", "wg0", "latest-handshakes").Stdout)
-	if then == 0 || now != then && now < then+120 {
-		t.Errorf("a new handshake after %d seconds", now-then)
-	}
-	if now := p.near.Must("wg", "show", "wg0", "listen-port").Stdout; now != port {
-		t.Errorf("the port was %s and is %s", port, now)
-	}
-}
-
-// lostPings are the numbers below the highest answered that have no answer.
-func lostPings(text string) (missing []int, answers int) {
-	seen := map[int]bool{}
-	top := 0
-	for _, m := range regexp.MustCompile(`icmp_seq=(\d+) ttl=`).FindAllStringSubmatch(text, -1) {
-		n, _ := strconv.Atoi(m[1])
-		seen[n] = true
-		top = max(top, n)
-	}
-	for n := 1; n <= top; n++ {
-		if !seen[n] {
-			missing = append(missing, n)
-		}
-	}
-	return missing, len(seen)
-}
 
 // What "wg syncconf" does to a tunnel, reload does not: the mark that was
 // chosen and the port stay, and so does the place that a peer has roamed to.

@@ -102,6 +102,31 @@ func TestMissingPrivileges(t *testing.T) {
 	}
 }
 
+// A file that can't be read any more, and one that has gone, leave the tunnel as
+// it is.
+func TestReloadOfUnreadableFile(t *testing.T) {
+	t.Parallel()
+	Need(t, "setpriv", "wg")
+	h, conf := userHost(t)
+	user := func(words ...string) Output { return h.Run(netAdmin(append([]string{Bin(t)}, words...)...)...) }
+	if out := user("up", conf); out.Code != 0 {
+		t.Fatalf("%v", out)
+	}
+	before := looks(h) + h.ReadFile("/run/user-records/wg0.json")
+	for _, tt := range []struct{ do, says string }{
+		{"chown root " + conf + "; chmod 600 " + conf, "/run/user/wg0.conf: permission denied"},
+		{"rm " + conf, "/run/user/wg0.conf: no such file"},
+	} {
+		h.Sh(tt.do)
+		if out := user("reload", conf); out.Code != 1 || len(errorLines(out)) != 1 || !strings.Contains(out.Stderr, tt.says) {
+			t.Errorf("%v", out)
+		}
+		if now := looks(h) + h.ReadFile("/run/user-records/wg0.json"); now != before {
+			t.Errorf("%s:\n%s", tt.do, Diff(before, now))
+		}
+	}
+}
+
 // Neither what runs a verb nor the process of an embedded device leaves a core
 // behind when it dies of a signal that makes one; a shell in the same place
 // does.

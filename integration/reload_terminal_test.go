@@ -3,7 +3,11 @@
 package integration
 
 import (
+	"encoding/base64"
 	"fmt"
+	"regexp"
+	"slices"
+	"strconv"
 	"strings"
 	"testing"
 )
@@ -64,6 +68,58 @@ func TestSeveralOnATerminal(t *testing.T) {
 	}
 	whole(h, "wg0")
 	whole(h, "wg2")
+	wgctlOK(h, "down", "--all")
+}
+
+// Thousands of peers and routes show on a terminal how far they are, of how many,
+// and how fast it goes; elsewhere nothing of that is said.
+func TestProgressOnATerminal(t *testing.T) {
+	t.Parallel()
+	Only(t, Userspace) // as above
+	h := newTunnelHost(t, "h")
+	h.Sh("mkdir /run/pts; mount -t devpts -o newinstance,ptmxmode=666 devpts /run/pts")
+	const n = 3500
+	for i := range 2 {
+		var b strings.Builder
+		b.WriteString(interfaceSection(newKeyPair(t), fmt.Sprintf("Address = 10.%d.0.1/32", 100+i)))
+		for j := range n {
+			key := [32]byte{byte(j), byte(j >> 8), byte(i), 1}
+			fmt.Fprintf(&b, "[Peer]\nPublicKey = %s\nAllowedIPs = 10.%d.%d.%d/32\n", base64.StdEncoding.EncodeToString(key[:]), 10+i, j>>8, j&255)
+		}
+		h.WriteFile(configOf(fmt.Sprintf("wg%d", i)), b.String())
+	}
+	counts := func(screen, before string) map[string][]int {
+		t.Helper()
+		said := map[string][]int{}
+		for _, m := range regexp.MustCompile(before+` *(\d+) of 3500 (peers|routes), (\d+) a second`).FindAllStringSubmatch(screen, -1) {
+			done, _ := strconv.Atoi(m[1])
+			said[m[2]] = append(said[m[2]], done)
+			if rate, _ := strconv.Atoi(m[3]); rate < 10 || rate > 2e6 || rate%done == 0 && rate/done == 1000 {
+				t.Errorf("a rate of %d: %q", rate, m[0])
+			}
+		}
+		return said
+	}
+	out := h.startRole("terminal", "/run/pts", "never said", Bin(t), "up", "wg0").Wait(runLimit)
+	said := counts(out.Stdout, `\r\x1b\[K`)
+	for _, what := range []string{"peers", "routes"} {
+		if want := []int{1000, 2000, 3000}; out.Code != 0 || !slices.Equal(said[what], want) {
+			t.Errorf("of %s is shown %v, want %v: %v", what, said[what], want, out)
+		}
+	}
+	// The line of a tunnel among several shows them too.
+	wgctlOK(h, "down", "wg0")
+	out = h.startRole("terminal", "/run/pts", "never said", Bin(t), "up", "wg0", "wg1").Wait(runLimit)
+	for _, name := range []string{"wg0", "wg1"} {
+		said := counts(out.Stdout, name)
+		if out.Code != 0 || len(said["peers"]) == 0 || len(said["routes"]) == 0 {
+			t.Errorf("%s: shown is %v: %v", name, said, out)
+		}
+	}
+	wgctlOK(h, "down", "--all")
+	if out := wgctlOK(h, "up", "wg0"); strings.Contains(out.Stderr, "a second") {
+		t.Errorf("no terminal: %v", out)
+	}
 	wgctlOK(h, "down", "--all")
 }
 

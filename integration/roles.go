@@ -15,18 +15,19 @@ const roleEnv = "WGCTL_TEST_ROLE"
 
 // roles are the parts; each gets the words after the program's name.
 var roles = map[string]func(args []string) error{
-	"hold":      func(args []string) error { return hold(args[0]) },
-	"tcp-sink":  func(args []string) error { return tcpSink(args[0]) },
-	"names":     func(args []string) error { return serveNames(args[0], args[1]) },
-	"notified":  func(args []string) error { return notified(args[0]) },
-	"mute":      func(args []string) error { return mute(args[0]) },
-	"tcp-send":  func(args []string) error { return tcpSend(args[0], args[1]) },
-	"udp-count": func(args []string) error { return udpCount(args[0]) },
-	"udp-send":  func(args []string) error { return udpSend(args[0], args[1], args[2], append(args, "")[3]) },
-	"answer":    answer,
-	"syn-ack":   func(args []string) error { return sendSynAcks(args[0], args[1]) },
-	"arp":       func(args []string) error { return sendARPs(args[0], args[1], args[2]) },
-	"ask":       func(args []string) error { return ask(args[0], args[1]) },
+	"hold":       func(args []string) error { return hold(args[0]) },
+	"tcp-sink":   func(args []string) error { return tcpSink(args[0]) },
+	"names":      func(args []string) error { return serveNames(args[0], args[1]) },
+	"notified":   func(args []string) error { return notified(args[0]) },
+	"mute":       func(args []string) error { return mute(args[0]) },
+	"tcp-send":   func(args []string) error { return tcpSend(args[0], args[1]) },
+	"tcp-stream": func(args []string) error { return tcpStream(args[0]) },
+	"udp-count":  func(args []string) error { return udpCount(args[0]) },
+	"udp-send":   func(args []string) error { return udpSend(args[0], args[1], args[2], append(args, "")[3]) },
+	"answer":     answer,
+	"syn-ack":    func(args []string) error { return sendSynAcks(args[0], args[1]) },
+	"arp":        func(args []string) error { return sendARPs(args[0], args[1], args[2]) },
+	"ask":        func(args []string) error { return ask(args[0], args[1]) },
 }
 
 // Main is the TestMain of every test binary that makes hosts. It returns the

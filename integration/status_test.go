@@ -134,16 +134,6 @@ func TestDrift(t *testing.T) {
 		}
 		said(t, wgctlOK(h, "status").Stdout, "wg0 (up)", tt.what+":", tt.drift)
 	}
-	for _, do := range []string{
-		"wg set wg0 peer " + other.public + " remove",
-		"nft delete table inet wgctl-wg0",
-		"ip link set wg0 down", // which takes routes and IPv6 addresses along
-	} {
-		h.Sh(do)
-		if drift := driftSteps(h, "wg0"); len(drift) == 0 {
-			t.Errorf("%s: no drift", do)
-		}
-	}
 	drift := driftSteps(h, "wg0")
 	said(t, oneSpace(wgctlOK(h, "status").Stdout), fmt.Sprintf("drift: %d changes", len(drift)), drift[0])
 	// Reload puts all of it right.
@@ -222,10 +212,41 @@ func TestForeign(t *testing.T) {
 
 // A tunnelPlan is what "wgctl plan --json" prints.
 type tunnelPlan struct {
-	Name     string
-	Verb     string
-	Steps    []struct{ Text string }
-	Firewall string
+	Name  string
+	Verb  string
+	Steps []struct {
+		Text    string
+		Changes []struct {
+			Op    string
+			What  string
+			Count int
+		}
+	}
+	Add, Change, Remove, Run int
+	Firewall                 string
+}
+
+// sum is the summary that the text has, from the numbers of --json, which are those
+// of all steps.
+func (p tunnelPlan) sum(t testing.TB) string {
+	t.Helper()
+	n := map[string]int{}
+	for _, s := range p.Steps {
+		for _, c := range s.Changes {
+			n[c.Op] += c.Count
+		}
+	}
+	if n["add"] != p.Add || n["change"] != p.Change || n["remove"] != p.Remove || n["run"] != p.Run {
+		t.Errorf("the steps come to %v, and the plan says %d, %d, %d and %d", n, p.Add, p.Change, p.Remove, p.Run)
+	}
+	text := fmt.Sprintf("%s %s: %d to add, %d to change, %d to remove", p.Verb, p.Name, p.Add, p.Change, p.Remove)
+	switch p.Run {
+	case 0:
+		return text
+	case 1:
+		return text + ", 1 hook to run"
+	}
+	return fmt.Sprintf("%s, %d hooks to run", text, p.Run)
 }
 
 func (p tunnelPlan) texts() []string {
@@ -274,6 +295,9 @@ func TestPlan(t *testing.T) {
 		if len(took) == 0 || !slices.Equal(steps(text.Stdout), took) || !slices.Equal(plan.texts(), took) || plan.Name != "wg0" || plan.Verb != verb {
 			t.Errorf("%s took\n%s\nand its plan was\n%v\n%+v", verb, strings.Join(took, "\n"), text, plan)
 		}
+		if sum := plan.sum(t); !strings.HasSuffix(text.Stdout, "\n"+sum+"\n") {
+			t.Errorf("%s: --json comes to %q, and the text is %v", verb, sum, text)
+		}
 		if verb == "up" {
 			if got := h.Must("nft", "-s", "list", "table", "inet", "wgctl-wg0").Stdout; !sameRules(got, plan.Firewall) {
 				t.Errorf("planned table:\n%s\ntable:\n%s", plan.Firewall, got)
@@ -288,6 +312,17 @@ func TestPlan(t *testing.T) {
 	if out := wgctlFails(h, 1, "plan", "up", "wg0"); !strings.HasPrefix(out.Stderr, "wgctl: wg0 is up already\n") {
 		t.Errorf("plan up of what is up: %v", out)
 	}
+	// A reload in which something comes, changes and goes, of every kind.
+	first := h.ReadFile(configOf("wg0"))
+	h.WriteFile(configOf("wg0"), strings.NewReplacer("fd08:0::2/64", "10.9.9.9/32", "corp.example", "example.org", "DNS =", "MTU = 1333\nForward = on\nDNS =", "0.0.0.0/0, ::/0", "0.0.0.0/0, 10.7.0.0/16").Replace(first)+
+		peerSection(newKeyPair(t), "AllowedIPs = 10.77.0.0/16"))
+	agree("reload")
+	if plan := planJSON(h, "reload", "wg0"); len(plan.Steps) > 0 || plan.Add+plan.Change+plan.Remove+plan.Run > 0 {
+		t.Errorf("after it: %+v", plan)
+	}
+	h.WriteFile(configOf("wg0"), first)
+	agree("reload")
+	said(t, wgctlOK(h, "status", "-v", "wg0").Stdout, "backend: [want=auto ", "routes: [table=auto ", "mtu: [", "firewall: [", "dns: [")
 	agree("down")
 	h.Unchanged(before)
 

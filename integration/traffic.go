@@ -141,14 +141,49 @@ func tcpSend(addr, count string) error {
 	if _, err := io.Copy(io.MultiWriter(conn, digest), data); err != nil {
 		return err
 	}
-	if err := conn.(*net.TCPConn).CloseWrite(); err != nil {
+	return sameDigest(conn.(*net.TCPConn), digest.Sum(nil))
+}
+
+// tcpStream sends 16 KiB every 20 ms until SIGTERM, then compares the digest and
+// prints how many bytes there were.
+func tcpStream(addr string) error {
+	stop := make(chan os.Signal, 1)
+	signal.Notify(stop, syscall.SIGTERM)
+	conn, err := net.Dial("tcp", addr)
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	fmt.Println("sending")
+	digest, data, n := sha256.New(), rand.NewChaCha8([32]byte{1}), int64(0)
+	for tick := time.NewTicker(20 * time.Millisecond); ; {
+		select {
+		case <-tick.C:
+			sent, err := io.CopyN(io.MultiWriter(conn, digest), data, 16<<10)
+			if n += sent; err != nil {
+				return err
+			}
+			continue
+		case <-stop:
+		}
+		if err := sameDigest(conn.(*net.TCPConn), digest.Sum(nil)); err != nil {
+			return err
+		}
+		fmt.Println(n)
+		return nil
+	}
+}
+
+// sameDigest ends what is sent and compares what the other end answers.
+func sameDigest(conn *net.TCPConn, digest []byte) error {
+	if err := conn.CloseWrite(); err != nil {
 		return err
 	}
 	reply, err := io.ReadAll(conn)
 	if err != nil {
 		return err
 	}
-	if string(reply) != string(digest.Sum(nil)) {
+	if string(reply) != string(digest) {
 		return errors.New("the other end got other bytes")
 	}
 	return nil

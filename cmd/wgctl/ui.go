@@ -41,7 +41,7 @@ type ui struct {
 	board *board
 	line  int
 
-	counting time.Time // since when a long step counts
+	counting time.Time // when the step began that is taken
 }
 
 func newUI(out, err io.Writer) *ui { return &ui{out: out, err: err} }
@@ -163,6 +163,7 @@ const manySteps = 10
 
 // step prints what is being done. wg-quick has a line for each of many routes.
 func (u *ui) step(s tunnel.Step) {
+	u.counting = time.Now()
 	batch, ok := s.(tunnel.Batch)
 	switch {
 	case u.quiet:
@@ -181,9 +182,6 @@ func (u *ui) step(s tunnel.Step) {
 
 // progress tells on a terminal how far a long step got.
 func (u *ui) progress(done, total int, what string) {
-	if u.counting.IsZero() {
-		u.counting = time.Now()
-	}
 	rate := float64(done) / max(time.Since(u.counting).Seconds(), 0.001)
 	text := fmt.Sprintf("%d of %d %s, %.0f a second", done, total, what, rate)
 	f, ok := u.err.(*os.File)
@@ -194,9 +192,6 @@ func (u *ui) progress(done, total int, what string) {
 		_, _ = fmt.Fprintf(u.err, "\r\x1b[K    %s", text)
 	case ok && isTerminal(f) && !u.quick:
 		_, _ = fmt.Fprint(u.err, "\r\x1b[K")
-	}
-	if done == total {
-		u.counting = time.Time{}
 	}
 }
 

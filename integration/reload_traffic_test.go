@@ -1,0 +1,194 @@
+// SPDX-License-Identifier: MIT
+
+package integration
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"regexp"
+	"strconv"
+	"strings"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// Reload drops nothing: a thousand reloads at random between a dozen files go
+// by while a ping, one TCP connection and others that come and go run through a
+// peer that none of them changes. Not a packet of the ping is lost, there is no
+// handshake but by the protocol's timer, the peer's counters only grow, and after each
+// reload the tunnel is what a fresh up of that file makes.
+func TestReloadUnderTraffic(t *testing.T) {
+	t.Parallel()
+	p := newPair(t)
+	files := p.dozen(t)[:rounds(12, 7)]
+	fresh := make([]string, len(files))
+	for i, file := range files {
+		p.write(file)
+		wgctlOK(p.near, "up", "wg0")
+		fresh[i] = settled(p.near)
+		if i < len(files)-1 {
+			wgctlOK(p.near, "down", "wg0")
+		}
+	}
+	p.near.MustPing("10.8.0.1")
+	port := p.near.Must("wg", "show", "wg0", "listen-port").Stdout
+
+	ping := p.near.Start("ping", "-n", "-i", fmt.Sprint(Timeout(10*time.Millisecond).Seconds()), "10.8.0.1")
+	seen := p.session()
+	shakes := p.countHandshakes()
+	stream := p.startStream()
+	var stop atomic.Bool
+	transfers := make(chan int)
+	go func() {
+		n := 0
+		for ; !stop.Load(); n++ {
+			Transfer(p.near, p.far, "10.8.0.1:5001", int64(rounds(4<<20, 1<<20)))
+			time.Sleep(100 * time.Millisecond) // encryption leaves no processor to the reloads
+		}
+		transfers <- n
+	}()
+	last := len(files) - 1
+	for n := range rounds(1000, 12) {
+		i := rand.IntN(len(files))
+		p.write(files[i])
+		out := p.near.Wgctl("reload", "--yes", "wg0")
+		if out.Code != 0 {
+			t.Fatalf("reload %d, from file %d to %d: %v", n, last, i, out)
+		}
+		if got := comesToLook(p.near, fresh[i]); got != fresh[i] {
+			t.Fatalf("reload %d, from file %d to %d: %v\nnot as after a fresh up:\n%s", n, last, i, out, Diff(fresh[i], got))
+		}
+		seen = p.goesOn(seen, fmt.Sprintf("reload %d, from file %d to %d", n, last, i))
+		last = i
+	}
+	stop.Store(true)
+	if n := <-transfers; n == 0 {
+		t.Error("no transfer ended")
+	}
+	// The answers go on to the end.
+	ping.Signal(syscall.SIGINT)
+	out := ping.Wait(20 * time.Second)
+	sent := regexp.MustCompile(`(\d+) packets transmitted`).FindStringSubmatch(out.Stdout)
+	missing, top := lostPings(out.Stdout)
+	if n, err := strconv.Atoi(append(sent, "", "")[1]); err != nil || len(missing) > 0 || top == 0 || top < n-10 {
+		t.Errorf("of the ping's %v packets the last that was answered is %d, and lost are %v", sent, top, missing)
+	}
+	t.Logf("%d packets of the ping, none lost; %d bytes by one connection", top, stream())
+	shakes(seen)
+	if now := p.near.Must("wg", "show", "wg0", "listen-port").Stdout; now != port {
+		t.Errorf("the port was %s and is %s", port, now)
+	}
+}
+
+// lostPings are the numbers below the highest answered, top, that have no answer.
+func lostPings(text string) (missing []int, top int) {
+	seen := map[int]bool{}
+	for _, m := range regexp.MustCompile(`icmp_seq=(\d+) ttl=`).FindAllStringSubmatch(text, -1) {
+		n, _ := strconv.Atoi(m[1])
+		seen[n] = true
+		top = max(top, n)
+	}
+	for n := 1; n <= top; n++ {
+		if !seen[n] {
+			missing = append(missing, n)
+		}
+	}
+	return missing, top
+}
+
+// A session is what wg tells of near's session with far.
+type session struct {
+	first, shake int // seconds: the first handshake that was seen, and the latest
+	rx, tx       int // bytes
+}
+
+func (p *pair) session() (s session) {
+	p.near.t.Helper()
+	columns := strings.Split(firstLine(p.near.Must("wg", "show", "wg0", "dump").Stdout, p.farKey.public), "\t")
+	if len(columns) != 8 {
+		p.near.t.Fatalf("far is no peer: %q", columns)
+	}
+	for i, n := range []*int{&s.shake, &s.rx, &s.tx} {
+		*n, _ = strconv.Atoi(columns[4+i])
+	}
+	s.first = s.shake
+	return s
+}
+
+// rekeyAfter is REKEY_AFTER_TIME, in seconds: the protocol renews a session no
+// sooner.
+const rekeyAfter = 120
+
+// goesOn fails the test unless the session is the one that was seen last, or one
+// that the protocol's timer has put in its place.
+func (p *pair) goesOn(was session, when string) session {
+	p.near.t.Helper()
+	now := p.session()
+	if now.shake != was.shake && now.shake < was.shake+rekeyAfter {
+		p.near.t.Fatalf("%s: a new handshake after %d seconds", when, now.shake-was.shake)
+	}
+	if now.rx < was.rx || now.tx < was.tx {
+		p.near.t.Fatalf("%s: the counters went from %d and %d back to %d and %d", when, was.rx, was.tx, now.rx, now.tx)
+	}
+	now.first = was.first
+	return now
+}
+
+// countHandshakes counts the initiations that cross the cable, in either
+// direction, and returns what fails the test where there were more than a session
+// that goes on has.
+func (p *pair) countHandshakes() (enough func(session)) {
+	p.far.t.Helper()
+	// The first byte of a packet is its type, 1 an initiation, 2 the answer.
+	rules := "table inet shakes {\n"
+	for _, hook := range []string{"input", "output"} {
+		rules += fmt.Sprintf("chain %[1]s { type filter hook %[1]s priority 0; udp length > 8 @th,64,8 1 udp sport 51820 counter; udp length > 8 @th,64,8 1 udp dport 51820 counter; }\n", hook)
+	}
+	if out := p.far.RunInput(rules+"}\n", "nft", "-f", "-"); out.Code != 0 {
+		p.far.t.Fatalf("counting handshakes: %v", out)
+	}
+	return func(now session) {
+		p.far.t.Helper()
+		n := 0
+		for _, m := range regexp.MustCompile(`counter packets (\d+)`).FindAllStringSubmatch(p.far.Must("nft", "list", "table", "inet", "shakes").Stdout, -1) {
+			one, _ := strconv.Atoi(m[1])
+			n += one
+		}
+		if most := (int(time.Now().Unix()) - now.first) / rekeyAfter; n > most {
+			p.far.t.Errorf("%d handshakes began in %d seconds", n, int(time.Now().Unix())-now.first)
+		}
+		// The control: what a session that is dropped does is counted.
+		p.near.Sh("wg set wg0 peer " + p.farKey.public + " remove")
+		wgctlOK(p.near, "reload", "--yes", "wg0")
+		p.near.MustPing("10.8.0.1")
+		if counted := p.far.Must("nft", "list", "table", "inet", "shakes").Stdout; !regexp.MustCompile(`counter packets [1-9]`).MatchString(counted) {
+			p.far.t.Errorf("a dropped session's handshake is not counted:\n%s", counted)
+		}
+	}
+}
+
+// startStream opens one connection from near to far that carries a little all the
+// time. What it returns ends it, and is the number of bytes that far has proved
+// to have got.
+func (p *pair) startStream() (end func() int) {
+	p.near.t.Helper()
+	const addr = "10.8.0.1:5002"
+	sink := p.far.startRole("tcp-sink", addr)
+	sink.Expect(20*time.Second, "listening")
+	source := p.near.startRole("tcp-stream", addr)
+	source.Expect(20*time.Second, "sending")
+	return func() int {
+		p.near.t.Helper()
+		out := source.Stop()
+		sent, err := strconv.Atoi(strings.TrimSpace(strings.TrimPrefix(out.Stdout, "sending\n")))
+		if out.Code != 0 || err != nil || sent == 0 {
+			p.near.t.Errorf("the one connection: %v", out)
+		}
+		if out := sink.Wait(20 * time.Second); out.Code != 0 {
+			p.near.t.Errorf("the far end of the one connection: %v", out)
+		}
+		return sent
+	}
+}

@@ -39,16 +39,37 @@ func (f *file) ready(Settings) error {
 	}
 	dir := unix.Access(filepath.Dir(f.path), unix.W_OK)
 	info, err := os.Lstat(f.path)
-	if err == nil && (dir != nil || info.Mode()&os.ModeSymlink == 0) {
-		err = unix.Access(f.path, unix.W_OK)
-	} else {
+	switch {
+	case err != nil, dir == nil && info.Mode()&os.ModeSymlink != 0:
 		err = dir
+	default:
+		err = unix.Access(f.path, unix.W_OK)
+		if err == unix.EACCES && dir == nil && !f.fixed() && strangersGetLinks() {
+			err = nil // what is there only gets another name
+		}
 	}
+	return unwritable(f.path, err)
+}
+
+// unwritable returns the error of a path that access(2) refuses to root for good.
+// Who isn't root may only want to see what root would do.
+func unwritable(path string, err error) error {
 	switch err {
+	case unix.EACCES: // root without CAP_DAC_OVERRIDE, as in a unit, and somebody else's file
+		if os.Geteuid() != 0 {
+			return nil
+		}
 	case unix.EROFS, unix.EPERM, unix.ENOENT: // read-only mount, immutable file, no such folder
-		return fmt.Errorf("writing %s: %w", f.path, err)
+	default:
+		return nil
 	}
-	return nil
+	return fmt.Errorf("writing %s: %w", path, err)
+}
+
+// strangersGetLinks reports whether a file may get a second name by who neither
+// owns it nor may write it: proc_sys_fs(5).
+func strangersGetLinks() bool {
+	return strings.TrimSpace(readText("/proc/sys/fs/protected_hardlinks")) == "0"
 }
 
 // canBeMade returns why a file that isn't there can't be made with its folder.

@@ -29,7 +29,7 @@ func (f Facts) resolvconf() Choice {
 		return Choice{Name: BackendResolvconf}
 	}
 	c := Choice{Name: BackendResolvconf, Path: f.Path, Flavour: f.flavour()}
-	c.Prefix = f.prefix()
+	c.Prefix = f.prefix(c.Flavour)
 	c.Records = f.records(c.Flavour)
 	c.ResolvConf = f.resolvConf(c.Flavour)
 	c.Local = f.local(c.Flavour)
@@ -55,9 +55,11 @@ var orderPattern = regexp.MustCompile(`(?m)^([A-Za-z0-9-]+)\*$`)
 
 // prefix is what wg-quick does in resolvconf_iface_prefix: the first pattern
 // "NAME*" of the interface order, unless resolvconf is a symbolic link, which
-// means that the file is left over from a package that is gone.
-func (f Facts) prefix() string {
-	if f.Link != "" {
+// means that the file is left over from a package that is gone. It isn't where
+// the link leads to Debian's, whose file that is: without the prefix it would put
+// the tunnel's nameservers last.
+func (f Facts) prefix(flavour Flavour) string {
+	if f.Link != "" && flavour != Debian {
 		return ""
 	}
 	if m := orderPattern.FindStringSubmatch(f.InterfaceOrder); m != nil {

@@ -53,11 +53,7 @@ func (n *networkManager) ready(s Settings) error {
 		if len(s.Search) > 0 {
 			return fmt.Errorf("NetworkManager can't search %s beside what is sent to the tunnel by domain: write ~%s, or leave it out", s.Search[0], s.Search[0])
 		}
-		switch err := unix.Access(n.etc, unix.W_OK); err {
-		case unix.EROFS, unix.EPERM, unix.ENOENT:
-			return fmt.Errorf("writing %s: %w", n.masq, err)
-		}
-		return nil
+		return unwritable(n.masq, unix.Access(n.etc, unix.W_OK))
 	}
 	files, err := filepath.Glob(filepath.Join(n.etc, "conf.d", "*.conf"))
 	if err != nil {

@@ -5,7 +5,6 @@ package dns
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -36,11 +35,11 @@ func (r *resolvconf) ready(Settings) error {
 	if r.choice.ResolvConf == "" {
 		return nil
 	}
-	switch err := unix.Access(r.choice.ResolvConf, unix.W_OK); err {
-	case unix.EROFS, unix.EPERM: // read-only mount, immutable file
-		return fmt.Errorf("writing %s: %w", r.choice.ResolvConf, err)
+	err := unix.Access(r.choice.ResolvConf, unix.W_OK)
+	if err == unix.ENOENT {
+		return nil // it makes it
 	}
-	return nil
+	return unwritable(r.choice.ResolvConf, err)
 }
 
 // installed reads resolvconf's files, and runs it only where it isn't known

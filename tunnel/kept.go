@@ -3,8 +3,11 @@
 package tunnel
 
 import (
+	"cmp"
+	"context"
 	"slices"
 
+	"github.com/wgctl/wgctl/dns"
 	"github.com/wgctl/wgctl/firewall"
 	"github.com/wgctl/wgctl/netlinkx"
 )
@@ -52,4 +55,23 @@ func (p *planner) goneDeadEnds() {
 			p.add(routeDel{link: p.name, route: r})
 		}
 	}
+}
+
+// previousFile remembers what resolv.conf held before the first tunnel by what
+// was known of it, where the file that keeps that is gone: the last Spec of this
+// tunnel may be the only one that says so, or that of another.
+func (r *resolver) previousFile(context.Context) error {
+	d := &r.spec.DNS
+	if d.Backend != dns.BackendFile || d.Previous != "" {
+		return nil
+	}
+	if r.last != nil {
+		d.Previous = r.last.DNS.Previous
+	}
+	for _, o := range r.have.Others {
+		if o.Spec != nil && o.Spec.DNS.Backend == dns.BackendFile {
+			d.Previous = cmp.Or(d.Previous, o.Spec.DNS.Previous)
+		}
+	}
+	return nil
 }

@@ -57,6 +57,7 @@ func Resolve(ctx context.Context, h *Host, cfg *config.Config, endpoints []netip
 		r.passage,
 		r.sysctls,
 		r.dns,
+		r.previousFile,
 	}
 	for _, step := range steps {
 		if err := step(ctx); err != nil {

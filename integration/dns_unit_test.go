@@ -1,0 +1,56 @@
+// SPDX-License-Identifier: MIT
+
+package integration
+
+import (
+	"strings"
+	"testing"
+)
+
+// unitCapabilities is root with what packaging/systemd/wgctl@.service leaves.
+func unitCapabilities(words ...string) []string {
+	const kept = "-all,+net_admin,+net_raw,+net_bind_service"
+	return append([]string{"setpriv", "--inh-caps=-all", "--bounding-set=" + kept}, words...)
+}
+
+// With the capabilities of the unit root can't write a file of somebody else's.
+// If resolv.conf is one, that is said before anything is done, and DNSFailure
+// lets the tunnel come up without; if it is root's, all works.
+func TestDNSForeignOwnerInUnit(t *testing.T) {
+	Only(t, Userspace)
+	Need(t, "setpriv", "resolvconf")
+	for name, prepare := range map[string]string{
+		"file": "", "file of a container": "cp /etc/resolv.conf /run/theirs; mount --bind /run/theirs /etc/resolv.conf",
+		"openresolv": keepsFolders + "echo nameserver 192.0.2.9 | resolvconf -a eth0",
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			h := newTunnelHost(t, "h")
+			if name != "openresolv" {
+				h.Hide("resolvconf")
+			}
+			h.Sh(prepare + "\nchown 7:8 /etc/resolv.conf")
+			before := h.Snapshot()
+			h.WriteFile(configOf("wg0"), fullTunnel(t, 0, "DNS = 10.8.0.53"))
+			out := h.Run(unitCapabilities(Bin(t), "up", "wg0")...)
+			said(t, out.Stderr, "[Interface] DNS: ", "writing /etc/resolv.conf: permission denied")
+			if lines := errorLines(out); out.Code != 1 || len(lines) != 1 || strings.Contains(out.Stderr, "[#] ") {
+				t.Errorf("not one line, before the first step: %v", out)
+			}
+			h.Unchanged(before)
+			h.WriteFile(configOf("wg0"), fullTunnel(t, 0, "DNS = 10.8.0.53", "DNSFailure = warn"))
+			said(t, h.Must(unitCapabilities(Bin(t), "up", "wg0")...).Stderr, "comes up without its nameservers: ", "permission denied")
+			whole(h, "wg0")
+			h.Must(unitCapabilities(Bin(t), "down", "wg0")...)
+			h.Unchanged(before)
+
+			h.Must("chown", "0:0", "/etc/resolv.conf")
+			before = h.Snapshot()
+			h.Must(unitCapabilities(Bin(t), "up", "wg0")...)
+			said(t, h.ReadFile("/etc/resolv.conf"), "nameserver 10.8.0.53\n")
+			whole(h, "wg0")
+			h.Must(unitCapabilities(Bin(t), "down", "wg0")...)
+			h.Unchanged(before)
+		})
+	}
+}

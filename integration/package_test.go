@@ -130,6 +130,7 @@ func TestPackages(t *testing.T) {
 		t.Errorf("elsewhere: %s", got)
 	}
 
+	d.in("mkdir -p /etc/systemd/system/multi-user.target.wants; ln -s /lib/systemd/system/wgctl@.service /etc/systemd/system/multi-user.target.wants/wgctl@wg0.service")
 	records := d.in("find /run/wgctl | sort")
 	d.in("dpkg -P wgctl-wireguard-tools")
 	if diff := Diff(records, d.in("find /run/wgctl | sort")); diff != "" {

@@ -60,7 +60,7 @@ func TestRouteAggregation(t *testing.T) {
 	}
 	p.near.MustPing("10.20.3.254")
 	ping := p.near.Start("ping", "-n", "-i", "0.02", "10.20.1.1")
-	for range 3 {
+	for range rounds(3, 1) {
 		p.write(conf("RouteAggregation = on"))
 		wgctlOK(p.near, "reload", "wg0")
 		if got, want := routed(), []string{"10.20.0.0/22", "10.21.0.0/23", "10.21.2.0/23", "10.22.0.0/23", "fd22::/63"}; !slices.Equal(got, want) {

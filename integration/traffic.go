@@ -156,7 +156,7 @@ func tcpStream(addr string) error {
 	defer conn.Close()
 	fmt.Println("sending")
 	digest, data, n := sha256.New(), rand.NewChaCha8([32]byte{1}), int64(0)
-	for tick := time.NewTicker(20 * time.Millisecond); ; {
+	for tick := time.NewTicker(Timeout(20 * time.Millisecond)); ; {
 		select {
 		case <-tick.C:
 			sent, err := io.CopyN(io.MultiWriter(conn, digest), data, 16<<10)

@@ -9,7 +9,6 @@ import (
 	"net/netip"
 	"slices"
 	"testing"
-	"time"
 
 	"github.com/wgctl/wgctl/netlinkx"
 	"github.com/wgctl/wgctl/routes"
@@ -24,29 +23,6 @@ func manyRoutes(n int) []routes.Route {
 		out[i] = routes.Route{Dst: netip.PrefixFrom(a, 32), Table: routes.TableMain}
 	}
 	return out
-}
-
-// A tunnel that loses its last IPv4 address has all its IPv4 routes taken away
-// and added again: in time that grows with their number, not with its square.
-func TestPlanWithoutIPv4OfManyRoutes(t *testing.T) {
-	const n = 100000
-	address4, address6 := netip.MustParsePrefix("10.0.0.1/32"), netip.MustParsePrefix("fd00::1/64")
-	last := &Spec{Name: "wg0", Addresses: []netip.Prefix{address4, address6}, MTU: 1420, Routes: manyRoutes(n)}
-	want := *last
-	want.Addresses = []netip.Prefix{address6}
-	have := &State{Name: "wg0", Link: &Link{Ours: true, Backend: netlinkx.BackendKernel, MTU: 1420, Up: true},
-		Addresses: last.Addresses, Record: &Record{Phase: PhaseUp, Spec: last}}
-	for _, r := range last.Routes {
-		have.Routes = append(have.Routes, netlinkx.InstalledRoute{Route: r, Protocol: netlinkx.Protocol, Plain: true})
-	}
-	begin := time.Now()
-	steps := Plan(&want, have)
-	if took := time.Since(begin); took > 10*time.Second {
-		t.Errorf("planning took %v", took)
-	}
-	if len(steps) != 2*n+1 {
-		t.Errorf("%d steps, want every route twice and the address", len(steps))
-	}
 }
 
 // A routesLog counts the looks at routing tables.

@@ -47,15 +47,18 @@ func TestTwoFaults(t *testing.T) {
 
 func failTwice(t *testing.T, i, j, first, second int) (both, residue bool) {
 	t.Helper()
-	h := newFakeHost(t)
+	h, backend := newFakeHost(t), config.BackendKernel
+	if (i+j)%2 != 0 {
+		backend = config.BackendUserspace
+	}
 	if i >= 0 {
-		if err := bring(t, h, "wg0", files[i], config.BackendKernel); err != nil {
+		if err := bring(t, h, "wg0", files[i], backend); err != nil {
 			t.Fatalf("file %d: %v", i, err)
 		}
 	}
 	before := h.String()
 	h.failAt, h.again = h.calls+first, h.calls+second
-	err := bring(t, h, "wg0", files[j], config.BackendKernel)
+	err := bring(t, h, "wg0", files[j], backend)
 	both = h.failAt == 0 && h.again == 0
 	h.failAt, h.again = 0, 0
 	if err == nil {
@@ -67,7 +70,7 @@ func failTwice(t *testing.T, i, j, first, second int) (both, residue bool) {
 		t.Fatalf("from file %d to %d, changes %d and %d failed with %q, which tells of no residue\nbefore:\n%s\nafter:\n%s", i, j, first, second, err, before, after)
 	}
 	keysAreOf(t, h, i, j)
-	if err := bring(t, h, "wg0", files[j], config.BackendKernel); err != nil {
+	if err := bring(t, h, "wg0", files[j], backend); err != nil {
 		t.Fatalf("from file %d to %d, after changes %d and %d failed: %v", i, j, first, second, err)
 	}
 	return both, residue

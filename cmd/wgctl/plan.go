@@ -28,7 +28,7 @@ func newPlan(ui *ui) *cobra.Command {
 		Short: "Show what up, down or reload would do, and do nothing",
 		Long: `Show the steps that up, down or reload would take, in order, and take none.
 Without one of these words it is up for a tunnel that isn't up and reload for
-one that is, as for apply.`,
+one that is, as for apply. What would come up can be shown to an ordinary user too.`,
 		Example: `  wgctl plan wg0
   wgctl plan wg0 --check          # exit code 4: there is something to do
   wgctl plan up ./office.conf -v  # with the choices made, and why

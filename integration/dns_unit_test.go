@@ -56,6 +56,25 @@ func TestDNSForeignOwnerInUnit(t *testing.T) {
 	}
 }
 
+// With those capabilities whoever else manages look-ups is told, and forgets.
+func TestDNSBackendsInUnit(t *testing.T) {
+	Only(t, Userspace)
+	Need(t, "setpriv", "resolvconf")
+	for _, name := range []string{"NetworkManager", "openresolv", "Debian's resolvconf"} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := newDNSWreck(t, killedBackends[name])
+			for _, c := range []struct{ verb, shape string }{{"down", w.down}, {"up", w.asB}, {"reload", w.asA}, {"down", w.down}} {
+				if c.verb == "reload" {
+					w.tunnel(w.a)
+				}
+				w.Must(unitCapabilities(Bin(t), c.verb, "wg0")...)
+				w.is(c.shape)
+			}
+		})
+	}
+}
+
 // With those capabilities systemd-resolved's folder can't be read: it is asked
 // for what it has. Up, status, a reload and down see the same as root with all,
 // and one that hangs keeps no tunnel from going down.

@@ -8,9 +8,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
-	"path/filepath"
 	"slices"
-	"strconv"
 	"strings"
 )
 
@@ -53,15 +51,15 @@ func (r *resolved) ready(s Settings) error {
 	return nil
 }
 
-// installed reads systemd-resolved's file about the link: that can be done
-// though the bus hangs. A link that is gone took its settings along.
+// installed reads what systemd-resolved has of the link. A link that is gone took
+// its settings along.
 func (r *resolved) installed(ctx context.Context, ifname string) (Settings, error) {
 	s := Settings{Interface: ifname}
 	link, err := net.InterfaceByName(ifname)
 	if err != nil {
 		return s, nil
 	}
-	text, err := readIfThere(filepath.Join(netifDir, strconv.Itoa(link.Index)))
+	text, err := linkState(ctx, r.bus, link.Index)
 	if err != nil {
 		return s, err
 	}

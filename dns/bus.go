@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -86,11 +87,12 @@ func (b *bus) manager(method string, args ...any) error {
 	return nil
 }
 
-// link reads a property of a link from systemd-resolved.
+// link reads a property of a link from systemd-resolved, which isn't started for
+// that.
 func (b *bus) link(index int, property string, out any) error {
 	what := property + " of systemd-resolved"
 	var path dbus.ObjectPath
-	call := b.conn.Object(resolveName, resolvePath).CallWithContext(b.ctx, resolveManager+"GetLink", 0, int32(index))
+	call := b.conn.Object(resolveName, resolvePath).CallWithContext(b.ctx, resolveManager+"GetLink", dbus.FlagNoAutoStart, int32(index))
 	if err := call.Store(&path); err != nil {
 		return b.explain(what, err)
 	}
@@ -167,6 +169,15 @@ func seenElsewhere(ctx context.Context, path, name string) bool {
 	}
 	defer b.close()
 	return b.elsewhere(name)
+}
+
+// unheard reports whether a call failed because who it was for doesn't run, or
+// has yet to hear of the link.
+func unheard(err error) bool {
+	e := dbus.Error{}
+	return errors.As(err, &e) && slices.Contains([]string{
+		"org.freedesktop.DBus.Error.NameHasNoOwner", "org.freedesktop.DBus.Error.ServiceUnknown", "org.freedesktop.resolve1.NoSuchLink",
+	}, e.Name)
 }
 
 // unknownMethod reports whether a call failed because systemd-resolved is too

@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"net"
 	"net/netip"
 	"path/filepath"
@@ -18,6 +19,9 @@ import (
 // link index. Its lines are those of link_save_user in systemd's
 // src/resolve/resolved-link.c.
 const netifDir = "/run/systemd/resolve/netif"
+
+// networkdLinks is where systemd-networkd says of each link whether it is its.
+const networkdLinks = "/run/systemd/netif/links"
 
 // rootDomain as a routing domain makes a link answer for all names.
 const rootDomain = "."
@@ -38,7 +42,8 @@ func (r *resolved) ready(s Settings) error {
 }
 
 // installed reads systemd-resolved's file about the link: that can be done
-// though the bus hangs. A link that is gone took its settings along.
+// though the bus hangs. Who isn't let in there, as a unit that may not read the
+// files of others, asks. A link that is gone took its settings along.
 func (r *resolved) installed(ctx context.Context, ifname string) (Settings, error) {
 	s := Settings{Interface: ifname}
 	link, err := net.InterfaceByName(ifname)
@@ -46,6 +51,9 @@ func (r *resolved) installed(ctx context.Context, ifname string) (Settings, erro
 		return s, nil
 	}
 	text, err := readIfThere(filepath.Join(netifDir, strconv.Itoa(link.Index)))
+	if errors.Is(err, fs.ErrPermission) {
+		text, err = r.ask(ctx, link.Index)
+	}
 	if err != nil {
 		return s, err
 	}
@@ -57,6 +65,52 @@ func (r *resolved) installed(ctx context.Context, ifname string) (Settings, erro
 	}
 	s.Backend = BackendResolved
 	return s, nil
+}
+
+// ask has systemd-resolved say what its file about a link does. What networkd
+// has told it isn't there.
+func (r *resolved) ask(ctx context.Context, index int) (string, error) {
+	ofNetworkd, err := readIfThere(filepath.Join(networkdLinks, strconv.Itoa(index)))
+	if err != nil {
+		return "", err
+	}
+	for line := range strings.Lines(ofNetworkd) {
+		state, ok := strings.CutPrefix(strings.TrimSpace(line), "ADMIN_STATE=")
+		if ok && state != "pending" && state != "initialized" && state != "unmanaged" {
+			return "", nil
+		}
+	}
+	b, err := openBus(ctx, r.bus)
+	if err != nil {
+		return "", nil // without a bus it can't have been told anything
+	}
+	defer b.close()
+	var servers []busAddress
+	var domains []busDomain
+	err = b.link(index, "DNS", &servers)
+	if err == nil {
+		err = b.link(index, "Domains", &domains)
+	}
+	if unheard(err) { // it will say so when it is back
+		return "", nil
+	}
+	if err != nil {
+		return "", err
+	}
+	var text strings.Builder
+	for _, s := range servers {
+		if a, ok := netip.AddrFromSlice(s.Address); ok {
+			fmt.Fprintf(&text, "SERVERS=%s\n", a)
+		}
+	}
+	for _, d := range domains {
+		name := d.Name
+		if d.Routing {
+			name = "~" + name
+		}
+		fmt.Fprintf(&text, "DOMAINS=%s\n", name)
+	}
+	return text.String(), nil
 }
 
 // resolvedText turns a file of systemd-resolved's into resolv.conf's words.

@@ -86,11 +86,12 @@ func (b *bus) manager(method string, args ...any) error {
 	return nil
 }
 
-// link reads a property of a link from systemd-resolved.
+// link reads a property of a link from systemd-resolved, which isn't started for
+// that.
 func (b *bus) link(index int, property string, out any) error {
 	what := property + " of systemd-resolved"
 	var path dbus.ObjectPath
-	call := b.conn.Object(resolveName, resolvePath).CallWithContext(b.ctx, resolveManager+"GetLink", 0, int32(index))
+	call := b.conn.Object(resolveName, resolvePath).CallWithContext(b.ctx, resolveManager+"GetLink", dbus.FlagNoAutoStart, int32(index))
 	if err := call.Store(&path); err != nil {
 		return b.explain(what, err)
 	}

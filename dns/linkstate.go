@@ -23,6 +23,9 @@ func linkState(ctx context.Context, path string, index int) (string, error) {
 	if !errors.Is(err, fs.ErrPermission) {
 		return text, err
 	}
+	if networkdHas(index) {
+		return "", nil // the bus tells of its settings too, the file doesn't
+	}
 	b, err := openBus(ctx, path)
 	if err != nil {
 		return "", ctx.Err()
@@ -36,6 +39,24 @@ func linkState(ctx context.Context, path string, index int) (string, error) {
 		return "", ctx.Err()
 	}
 	return text, nil
+}
+
+// networkdLinks is where systemd-networkd says of each link whether it is its.
+const networkdLinks = "/run/systemd/netif/links"
+
+// networkdHas reports whether systemd-networkd configures a link.
+func networkdHas(index int) bool {
+	text, err := readIfThere(filepath.Join(networkdLinks, strconv.Itoa(index)))
+	if err != nil {
+		return false
+	}
+	for line := range strings.Lines(text) {
+		state, ok := strings.CutPrefix(strings.TrimSpace(line), "ADMIN_STATE=")
+		if ok && state != "pending" && state != "initialized" && state != "unmanaged" {
+			return true
+		}
+	}
+	return false
 }
 
 // linkState asks for what systemd-resolved has of a link, in the words of its

@@ -125,6 +125,55 @@ func TestResolvedForgetsAndHangs(t *testing.T) {
 	s.answers("after.example", outsideAnswer)
 }
 
+// Who may not read the files of others, as the unit, isn't let into the folder
+// where systemd-resolved keeps what it was told, and asks.
+func TestResolvedSecretive(t *testing.T) {
+	Only(t, Userspace)
+	t.Parallel()
+	Need(t, "setpriv")
+	s := newDNSSite(t)
+	h := s.client
+	h.Hide("resolvconf")
+	r := startResolved(t, h)
+	view := r.view()
+	poor := func(words ...string) Output {
+		t.Helper()
+		return h.Must(append([]string{"setpriv", "--bounding-set", "-dac_override,-dac_read_search", Bin(t)}, words...)...)
+	}
+	s.tunnel(splitAllowed)
+	poor("up", "wg0")
+	poor("down", "wg0")
+	if out := h.Run("setpriv", "--bounding-set", "-dac_override,-dac_read_search", "ls", "/run/systemd/resolve/netif"); out.Code == 0 {
+		t.Errorf("the folder is open to all: %v", out)
+	}
+
+	s.tunnel(fullAllowed, "DNS = 10.8.0.1, corp.example")
+	poor("up", "wg0")
+	s.answers("poor.example", insideAnswer)
+	poor("plan", "reload", "wg0", "--check")
+	whole(h, "wg0")
+	r.ctl("revert", "wg0")
+	if got := h.Run("setpriv", "--bounding-set", "-dac_override,-dac_read_search", Bin(t), "plan", "reload", "wg0", "--check"); got.Code != 4 {
+		t.Errorf("what was taken away isn't missed: %v", got)
+	}
+	poor("reload", "wg0")
+	s.answers("again.example", insideAnswer)
+	s.tunnel(fullAllowed, "DNS = 10.8.0.53, ~corp.example")
+	poor("reload", "wg0")
+	poor("plan", "reload", "wg0", "--check")
+	whole(h, "wg0")
+	r.process.Signal(syscall.SIGTERM)
+	r.process.Wait(20 * time.Second)
+	poor("status", "wg0")
+	r.start()
+	r.ctl("dns", "eth0", hubLAN4)
+	r.ctl("default-route", "eth0", "yes")
+	poor("down", "wg0")
+	if got := r.view(); got != view {
+		t.Errorf("resolvectl shows\n%s\nwas\n%s", got, view)
+	}
+}
+
 // Of two tunnels for all names systemd-resolved asks both, and nobody else;
 // either may go first, and with the last one look-ups go as before.
 func TestResolvedTwoTunnels(t *testing.T) {

@@ -3,6 +3,7 @@
 package check
 
 import (
+	"bytes"
 	"slices"
 	"strings"
 )
@@ -20,13 +21,15 @@ const (
 	fileWord   = "-file"
 )
 
+// maxUnknown is how many rules that there are not one file is told of.
+const maxUnknown = 100
+
 // An ignored is what the comments of a file silence.
 type ignored struct {
-	file  []string
-	lines map[int][]string // of one line, or of a section by its header
-	// headers[i] is the header's line of the section that line i+1 stands in.
-	headers []int
-	unknown []unknownRule
+	file    []string
+	lines   map[int][]string // of one line, or of a section by its header
+	headers []int            // the lines of sections' headers
+	unknown []unknownRule    // so many of them as people read
 }
 
 // An unknownRule is a word in such a comment that names no rule.
@@ -37,41 +40,55 @@ type unknownRule struct {
 
 func ignores(text []byte) *ignored {
 	g := &ignored{lines: map[int][]string{}}
-	header, num := 0, 0
+	num := 0
 	var pending []string
-	for line := range strings.Lines(string(text)) {
+	for line := range bytes.Lines(text) {
 		num++
-		body, comment, _ := strings.Cut(line, "#")
-		body = strings.TrimSpace(body)
-		if strings.HasPrefix(body, "[") {
-			header = num
+		body, comment, _ := bytes.Cut(line, []byte("#"))
+		body = bytes.TrimSpace(body)
+		if bytes.HasPrefix(body, []byte("[")) {
+			g.headers = append(g.headers, num)
 		}
-		g.headers = append(g.headers, header)
 		rules, file := g.read(num, comment)
 		switch {
 		case file:
-			g.file = append(g.file, rules...)
-		case body == "":
-			pending = append(pending, rules...)
+			g.file = added(g.file, rules)
+		case len(body) == 0:
+			pending = added(pending, rules)
 		default:
-			g.lines[num] = append(pending, rules...)
+			if pending = added(pending, rules); pending != nil {
+				g.lines[num] = pending
+			}
 			pending = nil
 		}
 	}
 	return g
 }
 
+// added is a list with more, each of them once.
+func added(list, more []string) []string {
+	for _, m := range more {
+		if !slices.Contains(list, m) {
+			list = append(list, m)
+		}
+	}
+	return list
+}
+
 // read returns the rules that a comment names, and whether for all of the file.
-func (g *ignored) read(num int, comment string) (rules []string, file bool) {
-	at := strings.Index(comment, ignoreMark)
+func (g *ignored) read(num int, text []byte) (rules []string, file bool) {
+	at := bytes.Index(text, []byte(ignoreMark))
 	if at < 0 {
 		return nil, false
 	}
+	comment := string(text)
 	list, _, _ := strings.Cut(comment[at+len(ignoreMark):], " -- ")
 	list, file = strings.CutPrefix(list, fileWord)
 	for _, word := range strings.FieldsFunc(list, func(r rune) bool { return strings.ContainsRune(", \t\r\n", r) }) {
 		if find(word) == nil {
-			g.unknown = append(g.unknown, unknownRule{num, word})
+			if len(g.unknown) < maxUnknown {
+				g.unknown = append(g.unknown, unknownRule{num, word})
+			}
 			continue
 		}
 		rules = append(rules, word)
@@ -84,10 +101,9 @@ func (g *ignored) silences(f Finding) bool {
 	if slices.Contains(g.file, f.Rule) || slices.Contains(g.lines[f.Line], f.Rule) {
 		return true
 	}
-	if f.Line < 1 || f.Line > len(g.headers) {
-		return false
-	}
-	return slices.Contains(g.lines[g.headers[f.Line-1]], f.Rule)
+	// The header of the section that the line stands in.
+	after, _ := slices.BinarySearch(g.headers, f.Line+1)
+	return f.Line > 0 && after > 0 && slices.Contains(g.lines[g.headers[after-1]], f.Rule)
 }
 
 // find returns the rule of a name, or nil.

@@ -3,6 +3,7 @@
 package check
 
 import (
+	"bytes"
 	"net/netip"
 	"path"
 	"slices"
@@ -98,9 +99,9 @@ func saveConfigComments(l *look) {
 		return
 	}
 	num := 0
-	for line := range strings.Lines(string(l.file.Text)) {
+	for line := range bytes.Lines(l.file.Text) {
 		num++
-		if text := strings.TrimSpace(line); strings.HasPrefix(text, "#") && text != "#" && !strings.Contains(text, ignoreMark) {
+		if text := bytes.TrimSpace(line); len(text) > 1 && text[0] == '#' && !bytes.Contains(text, []byte(ignoreMark)) {
 			l.at(config.InInterface, "SaveConfig", 0, "is true, and the file has comments (line %d)", num)
 			return
 		}

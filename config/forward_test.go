@@ -81,7 +81,7 @@ func TestForwardingWarnings(t *testing.T) {
 // What only wgctl knows is not left in what wg gets.
 func TestStripOwnKeys(t *testing.T) {
 	in := "[Interface]\nListenPort = 1\nExcludedIPs = 10.0.0.0/8\nForward=on\nMasquerade = auto\nport forward = x\nPortForward = tcp/1 -> 10.8.0.2\nClampMSS = off\nKillSwitch = on\n"
-	if got, want := string(Strip([]byte(in))), "[Interface]\nListenPort = 1\n"; got != want {
+	if got, want := stripped([]byte(in)), "[Interface]\nListenPort = 1\n"; got != want {
 		t.Errorf("got %q, want %q", got, want)
 	}
 }

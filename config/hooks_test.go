@@ -45,7 +45,7 @@ func TestHookKeys(t *testing.T) {
 		if again := reformat(t, c); !Equal(c, again) {
 			t.Errorf("%s: formatted and read again it is %q, %v", tt.line, again.Interface.HookMode, again.Interface.HookTimeout)
 		}
-		if s := string(Strip([]byte("[Interface]\n" + tt.line + "\n"))); s != "[Interface]\n" {
+		if s := stripped([]byte("[Interface]\n" + tt.line + "\n")); s != "[Interface]\n" {
 			t.Errorf("%s: strip leaves %q", tt.line, s)
 		}
 	}

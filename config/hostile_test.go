@@ -3,7 +3,12 @@
 package config
 
 import (
+	"bufio"
+	"bytes"
+	"errors"
 	"io"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 )
@@ -75,5 +80,82 @@ func TestHostileFiles(t *testing.T) {
 				t.Errorf("read %d bytes behind the faults", size-text.N)
 			}
 		})
+	}
+}
+
+// More peers than a device takes are told of before they are read, in one line:
+// a gigabyte of them would be read for nothing. A pipe is read as far as that.
+func TestTooManyPeers(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "wg0.conf")
+	f, err := os.Create(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = f.Close() }()
+	w := bufio.NewWriter(f)
+	_, _ = w.WriteString("[Interface]\nPrivateKey = " + keyA + "\n")
+	peer := "[Peer] # x\nPublicKey = " + keyB + "\n"
+	for range maxPeers {
+		_, _ = w.WriteString(peer)
+	}
+	if err := w.Flush(); err != nil {
+		t.Fatal(err)
+	}
+	count := func() error {
+		s, err := open(t.Context(), path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer func() { _ = s.Close() }()
+		err = countPeers(s.file, s)
+		if at, seekErr := s.file.Seek(0, io.SeekCurrent); err == nil && (at != 0 || seekErr != nil) {
+			t.Errorf("the file is at %d, %v", at, seekErr)
+		}
+		return err
+	}
+	if err := errors.Join(appendTo(path, "# [Peer]\n[Interface]\n"), count()); err != nil {
+		t.Errorf("as many as there may be: %v", err)
+	}
+	if err := appendTo(path, " [peer]#\n"+"PublicKey = "+keyC+"\n"); err != nil {
+		t.Fatal(err)
+	}
+	const want = "has more than 1048576 peers: no device takes so many"
+	if _, _, err := Load(t.Context(), path); err == nil || err.Error() != path+": "+want {
+		t.Errorf("one more: %v", err)
+	}
+	if _, err := f.Seek(0, io.SeekStart); err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := ParseWg(f); err == nil || err.Error() != "File "+want {
+		t.Errorf("one more for wg: %v", err)
+	}
+}
+
+// What is looked at as text is bounded by bytes and lines as well.
+func TestPageLimits(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "wg0.conf")
+	for name, tt := range map[string]struct {
+		size  int64
+		lines int64 // bytes each; 0: one line
+		fault string
+	}{
+		"a page":           {maxPage, 1 << 10, ""},
+		"more than a page": {maxPage + 1, 1 << 10, "is larger than 32 MiB"},
+		"a long line":      {maxLine, 0, ""},
+		"too long a line":  {maxLine + 2, 0, "1: line is longer than 8 MiB"},
+		"one further on":   {3*maxLine + 3, maxLine + 3, "1: line is longer than 8 MiB"},
+		"long lines":       {3 * maxLine, maxLine, ""},
+	} {
+		text := bytes.Repeat([]byte("x"), int(tt.size))
+		for i := tt.lines; tt.lines > 0 && i <= tt.size; i += tt.lines {
+			text[i-1] = '\n'
+		}
+		if err := os.WriteFile(path, text, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		got, err := ReadPage(t.Context(), path)
+		if tt.fault == "" && (err != nil || !bytes.Equal(got, text)) || tt.fault != "" && (err == nil || !strings.HasSuffix(err.Error(), tt.fault)) {
+			t.Errorf("%s: %d bytes, %v", name, len(got), err)
+		}
 	}
 }

@@ -2,7 +2,10 @@
 
 package config
 
-import "strings"
+import (
+	"bytes"
+	"strings"
+)
 
 // An Item is one of the allowed IPs of a line, by the line's number from 1 and
 // its place in the line from 0.
@@ -12,20 +15,26 @@ type Item struct{ Line, N int }
 // peer has it, its place, and how the text spells it. The text is that of which
 // c was parsed.
 func (c *Config) AllowedIPItems(text []byte, f func(peer int, at Item, spelled string)) {
-	lines := strings.Split(string(text), "\n")
+	at, line := 0, "" // peers and their lines come in the order of the text
 	for peer := range c.Peers {
 		done := 0 // all of a line are taken at once
 		for n := 0; ; n++ {
 			num := c.Line(peer, "AllowedIPs", n)
-			if num == 0 || num > len(lines) {
+			if num == 0 {
 				break
 			}
 			if num == done {
 				continue
 			}
+			for ; at < num; at++ {
+				next, rest, _ := bytes.Cut(text, []byte("\n"))
+				if text = rest; at == num-1 {
+					line = string(next)
+				}
+			}
 			done = num
-			start, end, _ := valueSpan(lines[num-1])
-			for i, item := range listItems("AllowedIPs", lines[num-1][start:end]) {
+			start, end, _ := valueSpan(line)
+			for i, item := range listItems("AllowedIPs", line[start:end]) {
 				f(peer, Item{num, i}, squash(item))
 			}
 		}

@@ -3,6 +3,7 @@
 package config
 
 import (
+	"bytes"
 	"encoding/base64"
 	"errors"
 	"fmt"
@@ -179,14 +180,24 @@ func withoutPath(err error) error {
 	return err
 }
 
+// mentions reports whether a word, in small letters, is in a text, in any.
+func mentions(text []byte, word string) bool {
+	for line := range bytes.Lines(text) {
+		if len(line) > len(word) && strings.Contains(firstWord(line), word) {
+			return true
+		}
+	}
+	return false
+}
+
 // InlineKeys returns the text of a config with the keys themselves in the
 // place of the files that they are in, for Strip: what is left of it must have
 // them. A text without such files isn't looked at.
 func InlineKeys(path string, text []byte) ([]byte, error) {
-	if !strings.Contains(strings.ToLower(string(text)), "keyfile") {
+	if !mentions(text, "keyfile") {
 		return text, nil
 	}
-	c, _, err := Parse(path, strings.NewReader(string(text)))
+	c, _, err := Parse(path, bytes.NewReader(text))
 	if err != nil {
 		return nil, err
 	}

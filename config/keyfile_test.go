@@ -102,7 +102,7 @@ func TestKeyFilesStripAndSave(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := "[Interface]\nPrivateKey = " + keyA + "\n[Peer]\nPublicKey = " + keyB + "\nPresharedKey = " + keyC + "\nAllowedIPs = 10.0.0.0/8\n"
-	if got := string(Strip(inline)); got != want {
+	if got := stripped(inline); got != want {
 		t.Errorf("stripped %q, want %q", got, want)
 	}
 	if _, err := InlineKeys("nowhere/wg0.conf", []byte(text)); err == nil {

@@ -15,6 +15,11 @@ import (
 const (
 	maxFile = 256 << 20 // bytes
 	maxLine = 8 << 20   // bytes
+	maxPage = 32 << 20  // bytes of what is taken apart as text: 170,000 peers
+
+	// maxPeers is that of the kernel (MAX_PEERS_PER_DEVICE of its messages.h);
+	// of an embedded device it is 65,536.
+	maxPeers = 1 << 20
 
 	maxEmpty = 1000 // lines that are wg-quick's and say nothing
 )
@@ -68,6 +73,7 @@ type normaliser struct {
 	commented bool         // in the comments after a peer that was commented out
 	layout    *layout      // where entries stand, for edits; or nil
 	noPeers   bool         // peers aren't read
+	crowded   bool         // there are more peers than any device takes, and the rest isn't read
 	refers    bool         // something said of a peer isn't all in the file
 }
 
@@ -92,7 +98,7 @@ func (n *normaliser) normalise(r io.Reader) error {
 	limited := &io.LimitedReader{R: r, N: maxFile + 1}
 	lines := newLineReader(limited)
 	var err error
-	for err == nil && !n.full() && n.keyless <= maxReports {
+	for err == nil && !n.full() && n.keyless <= maxReports && !n.crowded {
 		var line []byte
 		if line, err = lines.next(); err != nil {
 			break
@@ -109,8 +115,10 @@ func (n *normaliser) normalise(r io.Reader) error {
 		}
 	}
 	switch {
+	case n.crowded:
+		n.errorf(lines.num, peerSection, "", manyPeers)
 	case errors.Is(err, errLongLine):
-		n.errorf(lines.num, 0, "", "line is longer than %d MiB", maxLine>>20)
+		n.errorf(lines.num, 0, "", longLine)
 	case err != nil && err != io.EOF:
 		return fmt.Errorf("reading %s: %w", n.file, err)
 	case limited.N <= 0:
@@ -181,7 +189,10 @@ func (n *normaliser) sectionHeader(num int, line string) {
 		}
 	case strings.EqualFold(name, "[Peer]"):
 		n.section = peerSection
-		n.peers++
+		if n.peers++; n.peers > maxPeers {
+			n.crowded = true
+			return
+		}
 	default:
 		n.section = unknownSection
 		n.badHeader(num, line)

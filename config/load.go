@@ -3,6 +3,7 @@
 package config
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -83,6 +84,9 @@ func Load(ctx context.Context, path string) (*Config, []Warning, error) {
 		return nil, nil, err
 	}
 	defer func() { _ = f.Close() }()
+	if err := countPeers(f.file, f); err != nil {
+		return nil, nil, inFile(path, err)
+	}
 	c, warnings, err := Parse(path, f)
 	if err := f.changed(); err != nil {
 		return nil, nil, err
@@ -127,19 +131,50 @@ func LoadInterface(path string) (*Config, []Warning, error) {
 // ReadText returns the text of a config file, for Strip and Update, from what
 // Load would take.
 func ReadText(ctx context.Context, path string) ([]byte, error) {
+	return readText(ctx, path, maxFile)
+}
+
+// ReadPage is ReadText for a text that is to be looked at line by line, of which
+// there are several copies then. A larger one is refused before it is read.
+func ReadPage(ctx context.Context, path string) ([]byte, error) {
+	return readText(ctx, path, maxPage)
+}
+
+func readText(ctx context.Context, path string, most int64) ([]byte, error) {
 	f, err := open(ctx, path)
 	if err != nil {
 		return nil, err
 	}
 	defer func() { _ = f.Close() }()
-	text, err := io.ReadAll(io.LimitReader(f, maxFile+1))
-	if err != nil {
+	if f.was.Size() > most {
+		return nil, tooLarge(path, most)
+	}
+	// One that is as large as it was when it was opened is read in one piece.
+	text := bytes.NewBuffer(make([]byte, 0, f.was.Size()+bytes.MinRead))
+	if _, err := text.ReadFrom(io.LimitReader(f, most+1)); err != nil {
 		return nil, fmt.Errorf("reading %s: %w", path, err)
 	}
-	if len(text) > maxFile {
-		return nil, tooLarge(path)
+	if int64(text.Len()) > most {
+		return nil, tooLarge(path, most)
 	}
-	return text, f.changed()
+	if err := checkLines(path, text.Bytes()); err != nil {
+		return nil, err
+	}
+	return text.Bytes(), f.changed()
+}
+
+// checkLines refuses a line that Parse would refuse for its length.
+func checkLines(path string, text []byte) error {
+	const window = maxLine + len("\r\n")
+	for num := 1; len(text) >= window; {
+		end := bytes.LastIndexByte(text[:window], '\n')
+		if end < 0 {
+			return &Error{File: path, Line: num, Msg: longLine}
+		}
+		num += bytes.Count(text[:end+1], []byte("\n"))
+		text = text[end+1:]
+	}
+	return nil
 }
 
 // worldAccess warns when others have a right to both the file and its

@@ -53,7 +53,7 @@ func (s *source) suitable() (err error) {
 	case !mode.IsRegular() && mode&fs.ModeNamedPipe == 0:
 		return &Error{File: s.path, Msg: "is neither a regular file nor a pipe"}
 	case s.was.Size() > maxFile:
-		return tooLarge(s.path)
+		return tooLarge(s.path, maxFile)
 	}
 	return nil
 }
@@ -98,6 +98,6 @@ func (s *source) changed() error {
 	return nil
 }
 
-func tooLarge(path string) error {
-	return &Error{File: path, Msg: fmt.Sprintf("is larger than %d MiB", maxFile>>20)}
+func tooLarge(path string, most int64) error {
+	return &Error{File: path, Msg: fmt.Sprintf("is larger than %d MiB", most>>20)}
 }

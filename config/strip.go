@@ -3,7 +3,9 @@
 package config
 
 import (
+	"bufio"
 	"bytes"
+	"io"
 	"slices"
 	"strings"
 )
@@ -18,27 +20,40 @@ var (
 	}
 )
 
-// Strip returns the lines of a config file that are wg's, as wg-quick's strip
+// Strip writes the lines of a config file that are wg's, as wg-quick's strip
 // prints them: without the keys of wg-quick and wgctl, without the space at
 // both ends of a line, and with all comments. Nothing is checked.
-func Strip(text []byte) []byte {
+func Strip(to io.Writer, text []byte) error {
 	var (
-		out      = make([]byte, 0, len(text)+1)
+		out      = bufio.NewWriterSize(to, 64<<10)
 		section  string
 		forQuick bool
 	)
 	for line := range bytes.Lines(text) {
-		kept := strings.Trim(string(line), " \t\n")
-		body, _, _ := strings.Cut(kept, "#")
-		key, _, _ := strings.Cut(body, "=")
-		key = strings.ToLower(strings.Trim(key, space))
-		if strings.HasPrefix(key, "[") {
-			section, forQuick = squash(key), key == "[interface]"
+		kept := bytes.Trim(line, " \t\n")
+		if word := firstWord(kept); word != "" {
+			if strings.HasPrefix(word, "[") {
+				section, forQuick = squash(word), word == "[interface]"
+			}
+			if forQuick && slices.Contains(quickKeys, word) || slices.Contains(ownKeys[section], squash(word)) {
+				continue
+			}
 		}
-		if forQuick && slices.Contains(quickKeys, key) || slices.Contains(ownKeys[section], squash(key)) {
-			continue
-		}
-		out = append(append(out, kept...), '\n')
+		_, _ = out.Write(kept)
+		_ = out.WriteByte('\n')
 	}
-	return out
+	return out.Flush()
+}
+
+// firstWord is what stands before the "=" of a line, or the whole of one that
+// has none, in small letters; "" for what is longer than any key or header, be
+// it with spaces.
+func firstWord(line []byte) string {
+	const longest = 4096
+	body, _, _ := bytes.Cut(line, []byte("#"))
+	word, _, _ := bytes.Cut(body, []byte("="))
+	if word = bytes.Trim(word, space); len(word) > longest {
+		return ""
+	}
+	return strings.ToLower(string(word))
 }

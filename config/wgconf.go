@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"strings"
 )
 
@@ -80,6 +81,13 @@ func printable(s string) string {
 // signed.
 func ParseWg(r io.Reader) (*WgChange, []string, error) {
 	w := &wgReader{}
+	if file, ok := r.(*os.File); ok {
+		if err := countPeers(file, file); errors.Is(err, errManyPeers) {
+			return nil, nil, wgErrorf("File %v", err)
+		} else if err != nil {
+			return nil, nil, err
+		}
+	}
 	limited := &io.LimitedReader{R: r, N: maxFile + 1}
 	lines := newLineReader(limited)
 	line, err := lines.next()
@@ -125,6 +133,8 @@ func (w *wgReader) line(raw []byte) error {
 	case strings.EqualFold(line, "[Interface]"):
 		w.section = interfaceSection
 		return nil
+	case strings.EqualFold(line, "[Peer]") && len(w.change.Peers) == maxPeers:
+		return wgErrorf("File %v", errManyPeers)
 	case strings.EqualFold(line, "[Peer]"):
 		w.section = peerSection
 		w.addPeer()

@@ -22,7 +22,41 @@ func TestMain(m *testing.M) {
 	if len(os.Args) == 4 && os.Args[1] == embeddedRole {
 		os.Exit(shell.Main(context.Background(), os.Args[2], os.Args[3]))
 	}
+	if len(os.Args) == 3 && os.Args[1] == killedRole {
+		s := Shell{Stdout: os.Stdout, Stderr: os.Stderr}
+		_ = s.Run(context.Background(), Hook{Phase: "PostUp", Interface: "wg0", Command: os.Args[2]})
+		os.Exit(0)
+	}
 	os.Exit(m.Run())
+}
+
+const killedRole = "run-a-hook-and-be-killed"
+
+// A hook doesn't go on when the process is killed that runs it: its next
+// command would come after the down that clears up.
+func TestHookEndsWithUs(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	cmd := exec.Command(os.Args[0], killedRole, "touch "+dir+"/begun; sleep 1; touch "+dir+"/went-on")
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	for begin := time.Now(); time.Since(begin) < 30*time.Second; time.Sleep(10 * time.Millisecond) {
+		if _, err := os.Stat(dir + "/begun"); err == nil {
+			break
+		}
+	}
+	if err := cmd.Process.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	_ = cmd.Wait() // killed
+	time.Sleep(2 * time.Second)
+	if _, err := os.Stat(dir + "/begun"); err != nil {
+		t.Errorf("the hook never began: %v", err)
+	}
+	if _, err := os.Stat(dir + "/went-on"); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("the hook went on: %v", err)
+	}
 }
 
 const embeddedRole = "run-embedded-shell"

@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"os/signal"
+	"runtime"
 	"strconv"
 	"strings"
 	"time"
@@ -63,7 +64,7 @@ func (s *Shell) Run(ctx context.Context, h Hook) error {
 	if embedded {
 		err = runEmbedded(cmd)
 	} else {
-		err = cmd.Run()
+		err = runBash(cmd)
 	}
 	restore()
 	return ended(ctx, h, cmd, err)
@@ -96,6 +97,21 @@ func (s *Shell) command(ctx context.Context, h Hook) (cmd *exec.Cmd, embedded bo
 	return exec.CommandContext(ctx, s.Embedded[0], words...), true
 }
 
+// runBash runs bash to its end. If we are killed, it is too: the rest of a hook
+// must not run beside the down that clears up. wg-quick's would go on.
+func runBash(cmd *exec.Cmd) error {
+	// The signal comes when the thread ends that started it.
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	cmd.SysProcAttr.Pdeathsig = unix.SIGKILL
+	end, err := hooks.start(cmd)
+	if err != nil {
+		return err
+	}
+	defer end()
+	return cmd.Wait()
+}
+
 // runEmbedded runs our own shell until it tells the exit status of the hook.
 // What the hook left in the background may go on in its process.
 func runEmbedded(cmd *exec.Cmd) error {
@@ -105,11 +121,12 @@ func runEmbedded(cmd *exec.Cmd) error {
 	}
 	defer r.Close()
 	cmd.ExtraFiles = append(cmd.ExtraFiles, w)
-	err = cmd.Start()
+	end, err := hooks.start(cmd)
 	_ = w.Close()
 	if err != nil {
 		return err
 	}
+	defer end()
 	waited := make(chan error, 1)
 	go func() { waited <- cmd.Wait() }()
 	line, err := bufio.NewReader(r).ReadString('\n')

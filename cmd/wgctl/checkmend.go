@@ -21,7 +21,7 @@ import (
 func readChecked(ctx context.Context, path string) (check.File, error) {
 	f := check.File{Path: path, Name: strings.TrimSuffix(filepath.Base(path), ".conf")}
 	var err error
-	if f.Text, err = config.ReadText(ctx, path); err != nil {
+	if f.Text, err = config.ReadPage(ctx, path); err != nil {
 		if !errors.As(err, new(*config.Error)) {
 			return f, err
 		}

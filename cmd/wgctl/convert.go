@@ -46,7 +46,7 @@ func convert(ctx context.Context, ui *ui, arg string, toQuick, write bool) error
 	if err != nil {
 		return err
 	}
-	original, err := config.ReadText(ctx, path)
+	original, err := config.ReadPage(ctx, path)
 	if err != nil {
 		return err
 	}
@@ -55,6 +55,7 @@ func convert(ctx context.Context, ui *ui, arg string, toQuick, write bool) error
 		return err
 	}
 	ui.warnings(warnings)
+	collectLess(len(cfg.Peers))
 	c := tunnel.Conversion{}
 	if toQuick {
 		c, err = tunnel.ToHooks(cfg)

@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	"slices"
 
+	"github.com/wgctl/wgctl/tunnel"
 	"golang.org/x/sys/unix"
 )
 
@@ -46,6 +47,7 @@ func impatient(ui *ui, signals <-chan os.Signal) {
 	<-signals
 	ui.note(`still undoing: once more leaves it as it is, for "wgctl down" to take away`)
 	<-signals
+	tunnel.KillHooks()
 	os.Exit(exitResidue)
 }
 

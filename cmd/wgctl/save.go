@@ -7,6 +7,7 @@ import (
 	"context"
 	"fmt"
 	"net/netip"
+	"runtime/debug"
 
 	"github.com/spf13/cobra"
 	"github.com/wgctl/wgctl/config"
@@ -57,6 +58,7 @@ func newStrip(ui *ui) *cobra.Command {
 
 // strip prints one line break more than the text has, as wg-quick does.
 func strip(ctx context.Context, ui *ui, path string) error {
+	debug.SetGCPercent(25) // the text is nearly all there is: no room for as much again
 	text, err := config.ReadText(ctx, path)
 	if err != nil {
 		return err
@@ -64,7 +66,10 @@ func strip(ctx context.Context, ui *ui, path string) error {
 	if text, err = config.InlineKeys(path, text); err != nil {
 		return err
 	}
-	_, err = fmt.Fprintf(ui.out, "%s\n", config.Strip(text))
+	if err := config.Strip(ui.out, text); err != nil {
+		return err
+	}
+	_, err = fmt.Fprintln(ui.out)
 	return err
 }
 

@@ -3,7 +3,6 @@
 package main
 
 import (
-	"bufio"
 	"context"
 	"errors"
 	"fmt"
@@ -126,7 +125,7 @@ func (w *wg) file(ctx context.Context, verb string, args []string) (netlinkx.Dev
 		return netlinkx.DeviceChange{}, wgSysError{"fopen", err}
 	}
 	defer func() { _ = f.Close() }()
-	change, warnings, err := config.ParseWg(bufio.NewReaderSize(f, 64<<10))
+	change, warnings, err := config.ParseWg(f)
 	w.warn(warnings)
 	if fault := (*config.WgError)(nil); err != nil && !errors.As(err, &fault) {
 		return netlinkx.DeviceChange{}, wgFileError(wgSysError{"Unable to read configuration", err})

@@ -55,7 +55,7 @@ func convert(ctx context.Context, ui *ui, arg string, toQuick, write bool) error
 		return err
 	}
 	ui.warnings(warnings)
-	collectLess(len(cfg.Peers))
+	ui.collectLess(len(cfg.Peers))
 	c := tunnel.Conversion{}
 	if toQuick {
 		c, err = tunnel.ToHooks(cfg)

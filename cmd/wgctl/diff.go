@@ -79,7 +79,7 @@ func meant(ctx context.Context, ui *ui, arg string) (*config.Config, error) {
 	cfg, warnings, err := config.Load(ctx, path)
 	ui.warnings(warnings)
 	if err == nil {
-		collectLess(len(cfg.Peers))
+		ui.collectLess(len(cfg.Peers))
 	}
 	return cfg, err
 }

@@ -26,7 +26,7 @@ func linkState(ctx context.Context, path string, index int) (string, error) {
 	if networkdHas(index) {
 		return "", nil // the bus tells of its settings too, the file doesn't
 	}
-	b, err := openBus(ctx, path)
+	b, err := openBus(ctx, path, resolveName)
 	if err != nil {
 		return "", ctx.Err()
 	}

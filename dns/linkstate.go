@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"net/netip"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -23,6 +24,9 @@ func linkState(ctx context.Context, path string, index int) (string, error) {
 	if !errors.Is(err, fs.ErrPermission) {
 		return text, err
 	}
+	if networkdHas(index) {
+		return "", nil // systemd-resolved writes no file then, and takes nothing of us
+	}
 	b, err := openBus(ctx, path)
 	if err != nil {
 		return "", ctx.Err()
@@ -36,6 +40,17 @@ func linkState(ctx context.Context, path string, index int) (string, error) {
 		return "", ctx.Err()
 	}
 	return text, nil
+}
+
+// networkdHas reports whether systemd-networkd manages a link, by its file, which
+// everybody may read: sd_network_link_get_setup_state of systemd's sd-network.
+func networkdHas(index int) bool {
+	for line := range strings.Lines(readText("/run/systemd/netif/links/" + strconv.Itoa(index))) {
+		if state, ok := strings.CutPrefix(strings.TrimSpace(line), "ADMIN_STATE="); ok {
+			return !slices.Contains([]string{"pending", "initialized", "unmanaged"}, state)
+		}
+	}
+	return false
 }
 
 // linkState asks for what systemd-resolved has of a link, in the words of its

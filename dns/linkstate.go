@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"net/netip"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -24,7 +25,7 @@ func linkState(ctx context.Context, path string, index int) (string, error) {
 		return text, err
 	}
 	if networkdHas(index) {
-		return "", nil // the bus tells of its settings too, the file doesn't
+		return "", nil // systemd-resolved writes no file then, and takes nothing of us
 	}
 	b, err := openBus(ctx, path, resolveName)
 	if err != nil {
@@ -41,19 +42,12 @@ func linkState(ctx context.Context, path string, index int) (string, error) {
 	return text, nil
 }
 
-// networkdLinks is where systemd-networkd says of each link whether it is its.
-const networkdLinks = "/run/systemd/netif/links"
-
-// networkdHas reports whether systemd-networkd configures a link.
+// networkdHas reports whether systemd-networkd manages a link, by its file, which
+// everybody may read: sd_network_link_get_setup_state of systemd's sd-network.
 func networkdHas(index int) bool {
-	text, err := readIfThere(filepath.Join(networkdLinks, strconv.Itoa(index)))
-	if err != nil {
-		return false
-	}
-	for line := range strings.Lines(text) {
-		state, ok := strings.CutPrefix(strings.TrimSpace(line), "ADMIN_STATE=")
-		if ok && state != "pending" && state != "initialized" && state != "unmanaged" {
-			return true
+	for line := range strings.Lines(readText("/run/systemd/netif/links/" + strconv.Itoa(index))) {
+		if state, ok := strings.CutPrefix(strings.TrimSpace(line), "ADMIN_STATE="); ok {
+			return !slices.Contains([]string{"pending", "initialized", "unmanaged"}, state)
 		}
 	}
 	return false

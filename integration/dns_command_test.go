@@ -82,6 +82,11 @@ func TestDNSCommand(t *testing.T) {
 				if len(links) == 0 {
 					links = []dnsShownLink{}
 				}
+				for i := range got.Links {
+					if name == "openresolv" { // has no word for that
+						got.Links[i].DefaultRoute = false
+					}
+				}
 				if !reflect.DeepEqual(got.Links, links) {
 					t.Errorf("links %+v, want %+v", got.Links, links)
 				}

@@ -52,8 +52,8 @@ type Settings struct {
 	// Listed says that resolv.conf is systemd-resolved's list of the nameservers of
 	// all links.
 	Listed bool `json:"listed,omitempty"`
-	// Aside are the links whose domains, and Servers if there are any, are taken away
-	// while the settings stand, with these, and Held those that this tunnel and others have taken away.
+	// Aside are the links whose domains, and where that says so nameservers, are taken
+	// away while the settings stand, with these, and Held those that this tunnel and others have taken away.
 	Aside []LinkDomains `json:"aside,omitempty"`
 	Held  []LinkDomains `json:"-"`
 	// GiveBack are the links that get their domains back when the settings are
@@ -68,9 +68,15 @@ type Settings struct {
 	// Past are the nameservers that programs ask which read resolv.conf
 	// themselves, past who was told.
 	Past []netip.Addr `json:"-"`
+	// Unsearched says that not all programs search the domains: systemd-resolved
+	// does none of a link without nameservers.
+	Unsearched bool `json:"-"`
 	// Altered says that the link was given another part than the settings give
 	// it: not all names, or all.
 	Altered bool `json:"-"`
+	// Stays says that the link stays when the settings go: what others have told
+	// systemd-resolved of it stays, too.
+	Stays bool `json:"-"`
 	// Stale says that of what was applied only traces are left.
 	Stale bool `json:"-"`
 }

@@ -55,8 +55,8 @@ const (
 
 // others returns what systemd-resolved has of the links but one that could lead to
 // nameservers outside of tunnels. It goes by files, so that it can be had though
-// the bus hangs.
-func others(than string) (list []LinkDomains) {
+// the bus hangs, and asks only where they can't be read.
+func (r *Resolver) others(ctx context.Context, than string) (list []LinkDomains) {
 	_, errResolved := os.Stat(netifDir)
 	_, errNetworkd := os.Stat(networkdDir)
 	if errResolved != nil && errNetworkd != nil {
@@ -73,7 +73,11 @@ func others(than string) (list []LinkDomains) {
 		state, settling := networkdState(link.Index)
 		text := networkdText(state)
 		if state == "" {
-			text = resolvedText(readText(filepath.Join(netifDir, strconv.Itoa(link.Index))))
+			had, err := linkState(ctx, r.bus, link.Index)
+			if err != nil {
+				return nil // the caller's time is up, as its context says
+			}
+			text = resolvedText(had)
 		}
 		s := parse(link.Name, text)
 		if settling && len(s.Servers) == 0 { // it has some in a moment

@@ -45,7 +45,7 @@ func linkState(ctx context.Context, path string, index int) (string, error) {
 // networkdHas reports whether systemd-networkd manages a link, by its file, which
 // everybody may read: sd_network_link_get_setup_state of systemd's sd-network.
 func networkdHas(index int) bool {
-	for line := range strings.Lines(readText("/run/systemd/netif/links/" + strconv.Itoa(index))) {
+	for line := range strings.Lines(readText(filepath.Join(networkdDir, strconv.Itoa(index)))) {
 		if state, ok := strings.CutPrefix(strings.TrimSpace(line), "ADMIN_STATE="); ok {
 			return !slices.Contains([]string{"pending", "initialized", "unmanaged"}, state)
 		}

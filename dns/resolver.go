@@ -136,7 +136,7 @@ func (r *Resolver) Choose(ctx context.Context, s Settings) (Settings, string, er
 		s.Listed = r.facts.owner() == OwnerResolvedUplink
 		if s.Exclusive() {
 			if s.Whole {
-				s.Aside = aside(others(s.Interface), s.Held, s.Listed)
+				s.Aside = aside(r.others(ctx, s.Interface), s.Held, s.Listed)
 			}
 			s.Beside = r.beside(ctx, s)
 		}
@@ -186,13 +186,13 @@ func (r *Resolver) Installed(ctx context.Context, ifname string) (Settings, erro
 			if r.alone {
 				s.File = r.path
 			} else {
-				s.Others = others(ifname)
+				s.Others = r.others(ctx, ifname)
 			}
 			return s, nil
 		}
 	}
 	if !r.alone {
-		none.Others = others(ifname)
+		none.Others = r.others(ctx, ifname)
 	}
 	return none, nil
 }

@@ -53,7 +53,7 @@ var killedBackends = map[string]killedBackend{
 		h.Hide("resolvconf")
 		r := startResolved(t, h)
 		return func() string { return numberedLink.ReplaceAllString(r.view(), "Link") }
-	}, names: tellsResolved, every: true, thrice: true, calls: 2, passing: `.*/systemd/resolve/netif/\d+`},
+	}, names: tellsResolved, every: true, thrice: true, b: "DNS = 10.8.0.54, ~inside.example", calls: 2, passing: `.*/systemd/resolve/netif/\d+`},
 	"NetworkManager": {prepare: func(t testing.TB, h *Host) func() string {
 		return startNetworkManager(t, h).view
 	}, names: "NetworkManager", calls: 5, passing: `.*/NetworkManager/devices/.*`},

@@ -238,7 +238,9 @@ func TestExec(t *testing.T) {
 			counter comment "leak"
 		}
 	}'`)
-	leaked := func() bool { return !strings.Contains(b.peer.Must("nft", "list", "table", "inet", "leak").Stdout, "packets 0 bytes 0") }
+	leaked := func() bool {
+		return !strings.Contains(b.peer.Must("nft", "list", "table", "inet", "leak").Stdout, "packets 0 bytes 0")
+	}
 	if out := run("ping -n -q -c 1 -W 5 10.8.0.2; for a in 10.0.0.2 10.0.0.1 192.0.2.77 2001:db8::7; do ping -n -q -c 1 -W 1 $a; done; getent hosts name.example; :"); out.Code != 0 || leaked() {
 		t.Errorf("past the tunnel went %s%v", b.peer.Must("nft", "list", "table", "inet", "leak").Stdout, out)
 	}

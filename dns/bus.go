@@ -170,8 +170,8 @@ func seenElsewhere(ctx context.Context, path, name string) bool {
 }
 
 // unknownMethod reports whether a call failed because systemd-resolved is too
-// old to have it.
+// old to have the method, or the property.
 func unknownMethod(err error) bool {
 	e := dbus.Error{}
-	return errors.As(err, &e) && strings.HasSuffix(e.Name, ".UnknownMethod")
+	return errors.As(err, &e) && (strings.HasSuffix(e.Name, ".UnknownMethod") || strings.HasSuffix(e.Name, ".UnknownProperty"))
 }

@@ -46,9 +46,25 @@ type Settings struct {
 	// Lax hands routing domains on to who can't route by them, as wg-quick
 	// does.
 	Lax bool `json:"-"`
-	// Beside are the links that are asked for all names as well, by their own
-	// settings, and GlobalScope.
-	Beside []string `json:"-"`
+	// Whole says that the tunnel takes the default route, so that no other link
+	// is to be asked for anything.
+	Whole bool `json:"whole,omitempty"`
+	// Aside are the links whose domains are taken away while the settings stand,
+	// with these, and Held those that this tunnel and others have taken away.
+	Aside []LinkDomains `json:"aside,omitempty"`
+	Held  []LinkDomains `json:"-"`
+	// GiveBack are the links that get their domains back when the settings are
+	// applied.
+	GiveBack []LinkDomains `json:"-"`
+	// Others are the other links that systemd-resolved asks, tunnels aside, with
+	// the domains that they have now.
+	Others []LinkDomains `json:"-"`
+	// Beside are the links that are asked all the same, by settings that are not
+	// ours to change, and GlobalScope, with the domains that they are asked for.
+	Beside []LinkDomains `json:"-"`
+	// Altered says that the link was given another part than the settings give
+	// it: not all names, or all.
+	Altered bool `json:"-"`
 	// Stale says that of what was applied only traces are left.
 	Stale bool `json:"-"`
 }
@@ -61,10 +77,13 @@ func (s Settings) Empty() bool {
 // Exclusive reports whether all look-ups are the tunnel's.
 func (s Settings) Exclusive() bool { return len(s.Servers) > 0 && len(s.Routing) == 0 }
 
+// whole reports whether systemd-resolved is to ask nobody else.
+func (s Settings) whole() bool { return s.Whole && s.Backend == BackendResolved && s.Exclusive() }
+
 // Equal reports whether two settings ask the same of the same, in the same
 // order. What was there before doesn't count.
 func (s Settings) Equal(t Settings) bool {
-	return s.Interface == t.Interface && s.Backend == t.Backend && s.Stale == t.Stale && s.Private == t.Private &&
+	return s.Interface == t.Interface && s.Backend == t.Backend && s.Stale == t.Stale && s.Altered == t.Altered && s.whole() == t.whole() && s.Private == t.Private &&
 		slices.Equal(s.Servers, t.Servers) && slices.Equal(s.Search, t.Search) && slices.Equal(s.Routing, t.Routing)
 }
 

@@ -22,6 +22,22 @@ const netifDir = "/run/systemd/resolve/netif"
 // rootDomain as a routing domain makes a link answer for all names.
 const rootDomain = "."
 
+// reverseDomains as routing domains make a link answer for the names of addresses,
+// those of other links' networks with them. These systemd-resolved asks those links
+// for else, though another has the root (match_subnet_reverse_lookups in its
+// src/resolve/resolved-dns-scope.c).
+var reverseDomains = []string{"in-addr.arpa", "ip6.arpa"}
+
+// below returns domains without the root and reverseDomains.
+func below(domains []string) (out []string) {
+	for _, d := range domains {
+		if d != rootDomain && !slices.Contains(reverseDomains, d) {
+			out = append(out, d)
+		}
+	}
+	return out
+}
+
 // resolved is systemd-resolved, which is told over D-Bus. What it knows of a
 // link goes when the link does, and outlives its own restart. Of DNSSEC, DNS
 // over TLS, LLMNR and multicast DNS nothing is said: they stay as they are.
@@ -49,9 +65,17 @@ func (r *resolved) installed(ctx context.Context, ifname string) (Settings, erro
 	if err != nil {
 		return s, err
 	}
-	if s = parse(ifname, resolvedText(text)); s.Empty() {
+	s = parse(ifname, resolvedText(text))
+	if s.Whole = slices.Contains(s.Routing, rootDomain); s.Whole {
+		// That says that the settings are exclusive.
+		given := s.Routing
+		s.Routing = below(given)
+		s.Whole = len(given) == len(s.Routing)+1+len(reverseDomains)
+	}
+	if s.Empty() {
 		return s, nil
 	}
+	s.Altered = altered(text, s.Exclusive())
 	if seenElsewhere(ctx, r.bus, resolveName) {
 		return Settings{Interface: ifname}, nil
 	}
@@ -60,22 +84,40 @@ func (r *resolved) installed(ctx context.Context, ifname string) (Settings, erro
 }
 
 // resolvedText turns a file of systemd-resolved's into resolv.conf's words.
-// The root as a routing domain is left out: it says that the settings are
-// exclusive.
 func resolvedText(state string) string {
 	var b strings.Builder
 	for line := range strings.Lines(state) {
 		key, value, _ := strings.Cut(strings.TrimSpace(line), "=")
 		for _, word := range strings.Fields(value) {
-			switch {
-			case key == "SERVERS":
+			switch key {
+			case "SERVERS":
 				fmt.Fprintf(&b, "nameserver %s\n", word)
-			case key == "DOMAINS" && word != "~"+rootDomain:
+			case "DOMAINS":
 				fmt.Fprintf(&b, "search %s\n", word)
 			}
 		}
 	}
 	return b.String()
+}
+
+// altered reports whether a file of systemd-resolved's gives a link another part
+// than one that is asked for all names, or one that isn't: somebody else has told
+// it so, or a run was killed on the way. Where nothing is said of the default
+// route, domains alone decide.
+func altered(state string, all bool) bool {
+	root := false
+	for line := range strings.Lines(state) {
+		key, value, _ := strings.Cut(strings.TrimSpace(line), "=")
+		switch key {
+		case "DOMAINS":
+			root = slices.Contains(strings.Fields(value), "~"+rootDomain)
+		case "DEFAULT_ROUTE":
+			if (value == "yes") != all {
+				return true
+			}
+		}
+	}
+	return root != all
 }
 
 // Types of the arguments of SetLinkDNS and SetLinkDomains, and of the properties
@@ -126,6 +168,11 @@ func forBus(s Settings) busSettings {
 	}
 	if s.Exclusive() {
 		out.domains = append(out.domains, busDomain{rootDomain, true})
+	}
+	if s.whole() {
+		for _, d := range reverseDomains {
+			out.domains = append(out.domains, busDomain{d, true})
+		}
 	}
 	return out
 }
@@ -184,8 +231,12 @@ func (b *bus) stands(index int, want busSettings) (bool, error) {
 	if err := b.link(index, "Domains", &domains); err != nil {
 		return false, err
 	}
+	defaultRoute := want.defaultRoute
+	if err := b.link(index, "DefaultRoute", &defaultRoute); err != nil && !unknownMethod(err) {
+		return false, err
+	}
 	same := slices.EqualFunc(servers, want.servers, func(a, b busAddress) bool { return slices.Equal(a.Address, b.Address) })
-	return same && slices.EqualFunc(domains, want.domains, func(a, b busDomain) bool {
+	return same && defaultRoute == want.defaultRoute && slices.EqualFunc(domains, want.domains, func(a, b busDomain) bool {
 		return a.Routing == b.Routing && plainDomain(a.Name) == plainDomain(b.Name)
 	}), nil
 }

@@ -127,7 +127,10 @@ func (r *Resolver) Choose(ctx context.Context, s Settings) (Settings, string, er
 	case BackendResolved:
 		s = s.normal()
 		if s.Exclusive() {
-			s.Beside = r.beside(ctx, s.Interface)
+			if s.Whole {
+				s.Aside = aside(others(s.Interface), s.Held)
+			}
+			s.Beside = r.beside(ctx, s)
 		}
 	case BackendNetworkManager:
 		if s, err = s.forNetworkManager(c.Splits); err != nil {
@@ -166,9 +169,14 @@ func (r *Resolver) Installed(ctx context.Context, ifname string) (Settings, erro
 		if !s.Empty() {
 			if r.alone {
 				s.File = r.path
+			} else {
+				s.Others = others(ifname)
 			}
 			return s, nil
 		}
+	}
+	if !r.alone {
+		none.Others = others(ifname)
 	}
 	return none, nil
 }
@@ -184,7 +192,7 @@ func (r *Resolver) Apply(ctx context.Context, s Settings) error {
 		return err
 	}
 	if s.Empty() {
-		return r.remove(ctx, s, have)
+		return errors.Join(r.remove(ctx, s, have), r.giveBack(ctx, s.GiveBack))
 	}
 	if s.Backend == "" || s.Backend == BackendAuto {
 		if s, _, err = r.Choose(ctx, s); err != nil {
@@ -200,9 +208,16 @@ func (r *Resolver) Apply(ctx context.Context, s Settings) error {
 			return err
 		}
 	}
-	if err := b.add(ctx, s); err != nil {
+	err = b.add(ctx, s)
+	var done []LinkDomains
+	if err == nil {
+		if done, err = r.setAside(ctx, s.Aside); err == nil {
+			err = r.giveBack(ctx, s.GiveBack)
+		}
+	}
+	if err != nil {
 		err = fmt.Errorf("applying the resolver's settings of %s: %w", s.Interface, err)
-		return errors.Join(err, r.putBack(ctx, s, have))
+		return errors.Join(err, r.giveBack(context.WithoutCancel(ctx), done), r.putBack(ctx, s, have))
 	}
 	return nil
 }
@@ -231,6 +246,7 @@ func (r *Resolver) putBack(ctx context.Context, s, have Settings) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), undoTimeout)
 	defer cancel()
 	var err error
+	have.Altered = false // what it was told is put back
 	if have.Empty() || have.Stale {
 		err = r.backend(s.Backend).remove(ctx, s)
 	} else {

@@ -90,9 +90,10 @@ func (b *bus) managerProperty(property string, out any) error {
 	return nil
 }
 
-// beside returns whom else systemd-resolved asks for all names, by settings that
-// are not ours to change. Where that can't be found out there is nobody.
-func (r *Resolver) beside(ctx context.Context, ifname string) (names []string) {
+// beside returns whom else systemd-resolved asks though a tunnel is for all
+// names: for all, or where the tunnel takes the default route for some. Where
+// that can't be found out there is nobody.
+func (r *Resolver) beside(ctx context.Context, own Settings) (list []LinkDomains) {
 	b, err := openBus(ctx, r.bus)
 	if err != nil {
 		return nil
@@ -103,9 +104,14 @@ func (r *Resolver) beside(ctx context.Context, ifname string) (names []string) {
 		return nil
 	}
 	for _, s := range scopes {
-		if s.Interface != ifname && len(s.Servers) > 0 && slices.Contains(s.Routing, rootDomain) {
-			names = append(names, s.Interface)
+		l := LinkDomains{s.Interface, s.Domains()}
+		all := slices.Contains(s.Routing, rootDomain)
+		if s.Interface == own.Interface || len(s.Servers) == 0 || len(Without([]LinkDomains{l}, own.Aside)) == 0 {
+			continue
+		}
+		if all || own.Whole && len(l.Domains) > 0 {
+			list = append(list, l)
 		}
 	}
-	return names
+	return list
 }

@@ -117,7 +117,11 @@ func (r *Resolver) resolvedLinks(ctx context.Context) ([]LinkAnswerer, error) {
 	}
 	links := []LinkAnswerer{}
 	for _, s := range scopes {
-		l := LinkAnswerer{Name: s.Interface, Answerer: answererOf(s.Settings), DefaultRoute: slices.Contains(s.Routing, rootDomain)}
+		l := LinkAnswerer{Name: s.Interface, DefaultRoute: slices.Contains(s.Routing, rootDomain)}
+		if l.DefaultRoute { // what is below the root says nothing more
+			s.Routing = append(below(s.Routing), rootDomain)
+		}
+		l.Answerer = answererOf(s.Settings)
 		if s.index != 0 {
 			err := b.link(s.index, "DefaultRoute", &l.DefaultRoute)
 			if err != nil && !unknownMethod(err) {

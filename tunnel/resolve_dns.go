@@ -41,16 +41,16 @@ func resolverSettings(cfg *config.Config, name string, o Options) dns.Settings {
 func (r *resolver) dns(ctx context.Context) error {
 	if r.last != nil {
 		r.spec.DNS.Last = r.last.DNS.Backend
+		r.spec.DNS.Held = r.last.DNS.Aside
 	}
+	r.spec.DNS.Held = append(slices.Clip(r.spec.DNS.Held), r.have.heldAside()...)
+	r.spec.DNS.Whole = r.spec.takesDefault() || r.cfg.Interface.KillSwitch
 	r.spec.DNSMayFail = r.cfg.Interface.DNSFailure == config.DNSWarn
 	s, trace, err := r.h.DNS.Choose(ctx, r.spec.DNS)
 	r.trace(trace)
 	if err == nil {
 		r.spec.DNS = s
-		if len(s.Beside) > 0 {
-			r.spec.Notes = append(r.spec.Notes, fmt.Sprintf("shares all look-ups with the nameservers of %s: systemd-resolved has the routing domain ~. there, too",
-				strings.Join(s.Beside, " and ")))
-		}
+		r.spec.Notes = append(r.spec.Notes, besideNotes(s.Beside)...)
 		return nil
 	}
 	if r.spec.DNSMayFail && ctx.Err() == nil {
@@ -59,6 +59,35 @@ func (r *resolver) dns(ctx context.Context) error {
 		return nil
 	}
 	return r.cfg.Errorf(config.InInterface, "DNS", 0, "%v", err)
+}
+
+// besideNotes say who else is asked.
+func besideNotes(links []dns.LinkDomains) (notes []string) {
+	var all, some []string
+	for _, l := range links {
+		if l.All() {
+			all = append(all, l.Link)
+		} else {
+			some = append(some, fmt.Sprintf("names below %s go to the nameservers of %s", strings.Join(l.Domains, " and "), l.Link))
+		}
+	}
+	if len(all) > 0 {
+		notes = append(notes, fmt.Sprintf("shares all look-ups with the nameservers of %s: systemd-resolved has the routing domain ~. there, too", strings.Join(all, " and ")))
+	}
+	for _, s := range some {
+		notes = append(notes, s+": systemd-resolved has these domains there")
+	}
+	return notes
+}
+
+// heldAside are the links whose domains other tunnels have set aside.
+func (s *State) heldAside() (links []dns.LinkDomains) {
+	for _, o := range s.Others {
+		if o.Spec != nil {
+			links = append(links, o.Spec.DNS.Aside...)
+		}
+	}
+	return links
 }
 
 // standing returns the nameservers that the tunnel has, as a Spec has them.
@@ -99,6 +128,18 @@ func (s *Session) Notes() (notes []string) {
 	return notes
 }
 
+// asideText says what happens to the domains of other links.
+func asideText(next dns.Settings) string {
+	text := ""
+	for _, l := range dns.Without(next.Aside, next.Bare(next.Aside)) {
+		text += fmt.Sprintf("; resolvectl domain %s ''", l.Link)
+	}
+	for _, l := range next.GiveBack {
+		text += fmt.Sprintf("; resolvectl domain %s %s", l.Link, strings.Join(l.Domains, " "))
+	}
+	return text
+}
+
 // dnsText says what a change of the resolver is, in the words of who is told.
 func dnsText(next, prev dns.Settings) string {
 	what := count(len(next.Servers), "nameserver") + ", " + count(len(next.Search), "search domain")
@@ -106,8 +147,10 @@ func dnsText(next, prev dns.Settings) string {
 		what += ", " + count(n, "routing domain")
 	}
 	switch {
+	case next.Empty() && prev.Empty() && len(next.GiveBack) > 0:
+		return fmt.Sprintf("resolvectl domain %s %s", next.GiveBack[0].Link, strings.Join(next.GiveBack[0].Domains, " "))
 	case next.Empty() && prev.Backend == dns.BackendResolved:
-		return "resolvectl revert " + next.Interface
+		return "resolvectl revert " + next.Interface + asideText(next)
 	case next.Empty() && prev.Backend == dns.BackendFile:
 		return "edit " + cmp.Or(prev.File, "/etc/resolv.conf") + " (without " + next.Interface + ")"
 	case next.Empty() && prev.Backend == dns.BackendNetworkManager:
@@ -115,7 +158,7 @@ func dnsText(next, prev dns.Settings) string {
 	case next.Empty():
 		return "resolvconf -d " + next.Interface + " -f"
 	case next.Backend == dns.BackendResolved:
-		return fmt.Sprintf("resolvectl dns %s (%s)", next.Interface, what)
+		return fmt.Sprintf("resolvectl dns %s (%s)%s", next.Interface, what, asideText(next))
 	case next.Backend == dns.BackendFile:
 		return fmt.Sprintf("edit %s (%s: %s)", cmp.Or(next.File, "/etc/resolv.conf"), next.Interface, what)
 	case next.Backend == dns.BackendNetworkManager && len(next.Routing) > 0:

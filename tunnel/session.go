@@ -447,7 +447,7 @@ func isDNS(s Step) bool {
 // tunnel when its link goes.
 func outlivesLink(s Step) bool {
 	set, ok := s.(dnsSet)
-	return ok && set.prev.Backend != dns.BackendResolved
+	return ok && (set.prev.Backend != dns.BackendResolved || len(set.next.GiveBack) > 0)
 }
 
 // WithoutHooks returns the steps that are no hooks.

@@ -172,6 +172,7 @@ func (s *Spec) with(t *Spec) *Spec {
 	u.Routes = united(s.Routes, t.Routes)
 	u.Rules = united(s.Rules, t.Rules)
 	u.Sysctls = united(s.Sysctls, t.Sysctls)
+	u.DNS.Aside = append(slices.Clip(s.DNS.Aside), dns.Without(t.DNS.Aside, s.DNS.Aside)...)
 	known := make(map[netlinkx.Key]bool, len(s.Device.Peers))
 	for _, p := range s.Device.Peers {
 		known[p.PublicKey] = true

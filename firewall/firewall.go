@@ -86,6 +86,10 @@ type Clamp struct {
 type KillSwitch struct {
 	Mark     uint32         `json:"mark,omitempty"`
 	Excluded []netip.Prefix `json:"excluded,omitempty"` // masked
+	// Resolver says that no nameserver in Excluded is to be asked, in the clear
+	// or by TLS, but these.
+	Resolver    bool         `json:"resolver,omitempty"`
+	Nameservers []netip.Addr `json:"nameservers,omitempty"`
 }
 
 // IsZero reports whether there is no kill switch.

@@ -60,6 +60,7 @@ func (r Ruleset) nftRules() []Rule {
 	}
 	kill := r.killRules(killAll)
 	kill = append(kill, Rule{Chain: killAll, In: r.link(), State: StateEstablished | StateRelated, Verdict: VerdictAccept, Comment: "replies to forwarded"})
+	kill = append(kill, r.nameserverRules(killAll)...)
 	for _, s := range r.excludedSets() {
 		kill = append(kill, Rule{Chain: killAll, Family: familyOf(s.prefixes[0].Addr()), set: s.name, Verdict: VerdictAccept, Comment: "excluded"})
 	}
@@ -94,6 +95,7 @@ func (r Ruleset) iptablesRules() []Rule {
 		if chain == killForward {
 			out = append(out, Rule{Chain: chain, In: r.link(), State: StateEstablished | StateRelated, Verdict: VerdictAccept, Comment: "replies to forwarded"})
 		}
+		out = append(out, r.nameserverRules(chain)...)
 		for _, p := range r.KillSwitch.Excluded {
 			out = append(out, Rule{Chain: chain, Family: familyOf(p.Addr()), Destination: Network{Prefix: p}, Verdict: VerdictAccept, Comment: "excluded"})
 		}
@@ -116,6 +118,27 @@ func (r Ruleset) killRules(chain Chain) []Rule {
 			Rule{Chain: chain, Out: Link{Name: "lo"}, Verdict: VerdictAccept, Comment: "stays on the host"},
 			Rule{Chain: chain, Protocol: UDP, Mark: r.KillSwitch.Mark, Verdict: VerdictAccept, Comment: "the tunnel itself"})
 	}
+	return rules
+}
+
+// nameserverRules close the ports of nameservers (RFC 1035, RFC 7858 section 3.1)
+// in what is excluded. Where nothing is, they are closed with all others.
+func (r Ruleset) nameserverRules(chain Chain) (rules []Rule) {
+	if !r.KillSwitch.Resolver || len(r.KillSwitch.Excluded) == 0 {
+		return nil
+	}
+	each := func(rule Rule) {
+		for _, protocol := range []Protocol{UDP, TCP} {
+			for _, n := range []uint16{53, 853} {
+				rule.Chain, rule.Protocol, rule.DestinationPort = chain, protocol, Ports{First: n, Last: n}
+				rules = append(rules, rule)
+			}
+		}
+	}
+	for _, a := range r.KillSwitch.Nameservers {
+		each(Rule{Family: familyOf(a), Destination: Network{Prefix: netip.PrefixFrom(a, a.BitLen())}, Verdict: VerdictAccept, Comment: "nameserver of the tunnel"})
+	}
+	each(Rule{Verdict: VerdictDrop, Comment: "other nameservers"})
 	return rules
 }
 

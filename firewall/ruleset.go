@@ -68,6 +68,9 @@ func (r Ruleset) digestLines() []string {
 	if !r.KillSwitch.IsZero() {
 		add("kill switch %#x %v", r.KillSwitch.Mark, r.KillSwitch.Excluded)
 	}
+	if r.KillSwitch.Resolver {
+		add("nameservers %v", r.KillSwitch.Nameservers)
+	}
 	for _, rule := range r.Extra {
 		text, _ := json.Marshal(rule) // of plain values there is always one
 		add("rule %s", text)

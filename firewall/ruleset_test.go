@@ -80,6 +80,11 @@ var goldens = map[string]Ruleset{
 		Interface: "wg0", AntiSpoof: addrs("10.8.0.2"), RestoreMark: 51820,
 		KillSwitch: KillSwitch{Mark: 51820, Excluded: prefixes("192.168.0.0/16", "fd00:5::/32", "203.0.113.7/32", "255.0.0.0/8")},
 	},
+	"killswitch-nameservers": {
+		Interface: "wg0", KillSwitch: KillSwitch{
+			Mark: 51820, Excluded: prefixes("192.168.0.0/16", "fd00:5::/32"), Resolver: true, Nameservers: addrs("192.168.1.1", "fd00:5::1"),
+		},
+	},
 	"killswitch-alone": {Interface: "wg0", KillSwitch: KillSwitch{Mark: 7}},
 	"extra":            {Interface: "wg0", Extra: extra},
 }

@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"github.com/wgctl/wgctl/config"
+	"github.com/wgctl/wgctl/dns"
 	"github.com/wgctl/wgctl/firewall"
 	"github.com/wgctl/wgctl/routes"
 	"golang.org/x/sys/unix"
@@ -25,6 +26,7 @@ func (r *resolver) firewall(ctx context.Context) error {
 	}
 	if in.KillSwitch {
 		s.Firewall.KillSwitch = firewall.KillSwitch{Mark: *s.Device.FwMark, Excluded: in.ExcludedIPs}
+		r.closeNameservers()
 	}
 	if err := r.masquerade(ctx); err != nil {
 		return err
@@ -49,6 +51,23 @@ func (r *resolver) firewall(ctx context.Context) error {
 		return nil
 	}
 	return fmt.Errorf("%s needs firewall rules: %w", r.reason(), err)
+}
+
+// closeNameservers lets no look-up go to what is excluded, where all are the
+// tunnel's and all else that isn't excluded goes into it. A nameserver of the
+// tunnel's may be excluded itself.
+func (r *resolver) closeNameservers() {
+	s, k := r.spec, &r.spec.Firewall.KillSwitch
+	if len(k.Excluded) == 0 || !s.DNS.Exclusive() || s.DNS.Backend == dns.BackendOff || !s.takesDefault() {
+		return
+	}
+	k.Resolver = true
+	for _, a := range s.DNS.Servers {
+		a = a.Unmap().WithZone("")
+		if slices.ContainsFunc(k.Excluded, func(p netip.Prefix) bool { return p.Contains(a) }) {
+			k.Nameservers = append(k.Nameservers, a)
+		}
+	}
 }
 
 // reason says what rules are needed for.

@@ -394,6 +394,12 @@ func TestMoved(t *testing.T) {
 }
 
 func TestNameservers(t *testing.T) {
+	n := Names{}
+	n.SetServers([]string{"", "nameserver 127.0.0.53\n", "nameserver 10.8.0.1\n", "nameserver 10.8.0.1\nnameserver 192.0.2.1\n"}, []netip.Addr{netip.MustParseAddr("10.8.0.1")})
+	n.SetServers([]string{"nameserver 10.8.0.1\n"}, []netip.Addr{netip.MustParseAddr("10.8.0.1")})
+	if s := n.servers.Load(); s == nil || len(*s) != 1 || (*s)[0].String() != "192.0.2.1:53" {
+		t.Errorf("outside are %v", s)
+	}
 	got := nameservers("# x\nnameserver 127.0.0.53\nnameserver 192.0.2.1\nsearch example\nnameserver ::1\n nameserver fe80::1%eth0 # y\nnameserver\nnameserver nobody\n")
 	want := []netip.AddrPort{netip.MustParseAddrPort("192.0.2.1:53"), netip.MustParseAddrPort("[fe80::1%eth0]:53")}
 	if !slices.Equal(got, want) {

@@ -7,7 +7,7 @@ import (
 	"context"
 	"net"
 	"net/netip"
-	"os"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"syscall"
@@ -25,10 +25,10 @@ type Names struct {
 		LookupHost(ctx context.Context, name string) ([]netip.Addr, error)
 		LookupPort(ctx context.Context, service string) (uint16, error)
 	}
-	Servers []netip.AddrPort // outside of the tunnel
 
-	mark atomic.Uint32
-	next atomic.Uint32
+	servers atomic.Pointer[[]netip.AddrPort] // outside of the tunnel
+	mark    atomic.Uint32
+	next    atomic.Uint32
 }
 
 // Mark has look-ups go past the tunnel from here on; 0: as the host's.
@@ -36,7 +36,7 @@ func (n *Names) Mark(mark uint32) { n.mark.Store(mark) }
 
 // LookupHost returns the addresses of a name.
 func (n *Names) LookupHost(ctx context.Context, name string) ([]netip.Addr, error) {
-	if n.mark.Load() == 0 || len(n.Servers) == 0 {
+	if n.mark.Load() == 0 || n.servers.Load() == nil {
 		return n.System.LookupHost(ctx, name)
 	}
 	outside := net.Resolver{PreferGo: true, Dial: n.dial}
@@ -51,7 +51,8 @@ func (n *Names) LookupPort(ctx context.Context, service string) (uint16, error) 
 // dial opens a socket to one nameserver after the other, whichever the resolver
 // found in a file that may be the tunnel's by now.
 func (n *Names) dial(ctx context.Context, network, _ string) (net.Conn, error) {
-	server := n.Servers[int(n.next.Add(1)-1)%len(n.Servers)]
+	servers := *n.servers.Load()
+	server := servers[int(n.next.Add(1)-1)%len(servers)]
 	d := net.Dialer{
 		Timeout: 5 * time.Second,
 		Control: func(_, _ string, c syscall.RawConn) (err error) {
@@ -65,25 +66,17 @@ func (n *Names) dial(ctx context.Context, network, _ string) (net.Conn, error) {
 	return d.DialContext(ctx, network, server.String())
 }
 
-// The files that name nameservers: what the host uses, and where that is
-// systemd-resolved on loopback, whom that asks.
-const (
-	resolvConf  = "/etc/resolv.conf"
-	resolvedOwn = "/run/systemd/resolve/resolv.conf"
-)
-
-// Nameservers returns those of the host that are reached over the network.
-func Nameservers() []netip.AddrPort {
-	for _, path := range []string{resolvConf, resolvedOwn} {
-		b, err := os.ReadFile(path)
-		if err != nil {
-			continue
-		}
-		if s := nameservers(string(b)); len(s) > 0 {
-			return s
+// SetServers tells which nameservers there are outside of the tunnel: those of the
+// first text, in the words of resolv.conf, that names one which is reached over the
+// network and isn't the tunnel's own. Where none does, those of before stay.
+func (n *Names) SetServers(texts []string, own []netip.Addr) {
+	for _, text := range texts {
+		s := slices.DeleteFunc(nameservers(text), func(a netip.AddrPort) bool { return slices.Contains(own, a.Addr()) })
+		if len(s) > 0 {
+			n.servers.Store(&s)
+			return
 		}
 	}
-	return nil
 }
 
 // nameservers are those of a resolv.conf that are not on loopback.

@@ -9,6 +9,7 @@ import (
 	"net/netip"
 	"os"
 	"os/signal"
+	"slices"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -76,7 +77,7 @@ func (r *running) run(ctx context.Context, repair bool) error {
 	if err != nil {
 		return err
 	}
-	r.names = &agent.Names{System: tunnel.SystemNames{}, Servers: agent.Nameservers()}
+	r.names = &agent.Names{System: tunnel.SystemNames{}}
 	notify, watchdog := agent.Supervisor()
 	a := agent.Agent{
 		Name: name, Tunnel: r, Commands: commands, Changes: changes, Names: r.names, Repair: repair,
@@ -149,6 +150,9 @@ func (r *running) Make(ctx context.Context, reload bool, again []netlinkx.Key) (
 	}
 	r.on(host)
 	closeHost(old)
+	if err := in.forgetDead(ctx, r.ui); err != nil {
+		return nil, err
+	}
 	have, err := tunnel.Observe(ctx, in.host, in.name)
 	if err != nil {
 		return nil, err
@@ -217,7 +221,12 @@ func countValid(endpoints []netip.AddrPort) (n int) {
 // bypass has names looked up past what stands of the tunnel.
 func (r *running) bypass(have *tunnel.State) {
 	mark := uint32(0)
-	if last := have.Last(); last != nil && (have.Link != nil || have.Firewall.KillSwitch) {
+	last, own := have.Last(), have.DNS.Servers
+	if last != nil {
+		own = append(slices.Clip(own), last.DNS.Servers...)
+	}
+	r.names.SetServers(r.in.outside(), own)
+	if last != nil && (have.Link != nil || have.Firewall.KillSwitch) {
 		mark = past(last)
 	}
 	r.names.Mark(mark)

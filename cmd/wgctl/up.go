@@ -141,6 +141,9 @@ func load(ctx context.Context, ui *ui, arg string) (*input, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := in.forgetDead(ctx, ui); err != nil {
+		return nil, err
+	}
 	have, err := in.leftover(ctx)
 	if err != nil {
 		return nil, err

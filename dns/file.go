@@ -113,8 +113,8 @@ func (f *file) before() string {
 	return ""
 }
 
-func (f *file) add(_ context.Context, s Settings) error {
-	unlock, err := f.lock()
+func (f *file) add(ctx context.Context, s Settings) error {
+	unlock, err := f.lock(ctx)
 	if err != nil {
 		return err
 	}
@@ -140,8 +140,8 @@ func (f *file) add(_ context.Context, s Settings) error {
 	return err
 }
 
-func (f *file) remove(_ context.Context, s Settings) error {
-	unlock, err := f.lock()
+func (f *file) remove(ctx context.Context, s Settings) error {
+	unlock, err := f.lock(ctx)
 	if err != nil {
 		return err
 	}

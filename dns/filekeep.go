@@ -165,29 +165,6 @@ func writeInPlace(path, text string) error {
 	return errors.Join(err, w.Close())
 }
 
-// lock keeps other tunnels out while one reads and writes the file.
-func (f *file) lock() (unlock func(), err error) {
-	if f.alone {
-		if err := os.MkdirAll(filepath.Dir(f.path), 0o755); err != nil {
-			return nil, err
-		}
-	}
-	dir, err := os.Open(filepath.Dir(f.path))
-	if err != nil {
-		return nil, err
-	}
-	for {
-		if err = unix.Flock(int(dir.Fd()), unix.LOCK_EX); err != unix.EINTR {
-			break
-		}
-	}
-	if err != nil {
-		_ = dir.Close()
-		return nil, fmt.Errorf("locking %s: %w", dir.Name(), err)
-	}
-	return func() { _ = dir.Close() }, nil
-}
-
 func syncDir(path string) error {
 	dir, err := os.Open(path)
 	if err != nil {

@@ -141,7 +141,7 @@ func (n *networkManager) remove(ctx context.Context, s Settings) error {
 // times, so that a run that is killed in between leaves in them how far it came.
 // If NetworkManager doesn't take it, what was there before stands again.
 func (n *networkManager) change(ctx context.Context, ifname string, with func(nmFragments) nmFragments) error {
-	unlock, err := (&file{path: n.etc}).lock() // of the folder that it is in, which is always there
+	unlock, err := (&file{path: n.rc}).lock(ctx)
 	if err != nil {
 		return err
 	}

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"slices"
@@ -18,10 +19,13 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// LinkDomains are the domains of one link, those for routing with a tilde.
+// LinkDomains are the domains of one link, those for routing with a tilde. Of
+// those that are set aside Servers are set aside as well; of those that are
+// there, they are there.
 type LinkDomains struct {
-	Link    string   `json:"link"`
-	Domains []string `json:"domains"`
+	Link    string       `json:"link"`
+	Domains []string     `json:"domains,omitempty"`
+	Servers []netip.Addr `json:"servers,omitempty"`
 }
 
 // networkdDir is where systemd-networkd says what it has of its links, for
@@ -35,9 +39,9 @@ const (
 	networkdPath = dbus.ObjectPath("/org/freedesktop/network1")
 )
 
-// others returns what systemd-resolved has of the links but one that lead to
-// nameservers outside of tunnels: of each, its domains, if it has any. It goes
-// by files, so that it can be had though the bus hangs.
+// others returns what systemd-resolved has of the links but one that could lead to
+// nameservers outside of tunnels. It goes by files, so that it can be had though
+// the bus hangs.
 func others(than string) (list []LinkDomains) {
 	_, errResolved := os.Stat(netifDir)
 	_, errNetworkd := os.Stat(networkdDir)
@@ -58,8 +62,11 @@ func others(than string) (list []LinkDomains) {
 			text = resolvedText(readText(filepath.Join(netifDir, strconv.Itoa(link.Index))))
 		}
 		s := parse(link.Name, text)
-		if (len(s.Servers) > 0 || settling) && !isTunnel(link.Name) {
-			list = append(list, LinkDomains{link.Name, s.Domains()})
+		if settling && len(s.Servers) == 0 { // it has some in a moment
+			s.Servers = []netip.Addr{netip.IPv4Unspecified()}
+		}
+		if len(s.Servers) == 0 || !isTunnel(link.Name) {
+			list = append(list, LinkDomains{link.Name, s.Domains(), s.Servers})
 		}
 	}
 	return list
@@ -115,19 +122,25 @@ func isTunnel(name string) bool {
 	return request.Uint16() == unix.ARPHRD_NONE // the family of the address
 }
 
-// aside returns the links whose domains have to be set aside so that nobody but
-// the tunnel is asked for any name, with the domains that come back: those that
-// they have, or had before it was done, for this tunnel or another.
-func aside(now, held []LinkDomains) (list []LinkDomains) {
+// aside returns the links whose domains, and if resolv.conf lists the nameservers of
+// all links those too, have to be set aside so that nobody but the tunnel is asked
+// for any name, with what comes back: what they have, or had before it was done,
+// for this tunnel or another.
+func aside(now, held []LinkDomains, listed bool) (list []LinkDomains) {
 	for _, l := range now {
-		if len(l.Domains) == 0 {
-			i := slices.IndexFunc(held, func(h LinkDomains) bool { return h.Link == l.Link })
-			if i < 0 {
-				continue
-			}
-			l = held[i]
+		if !listed {
+			l.Servers = nil
 		}
-		list = append(list, l)
+		i := slices.IndexFunc(held, func(h LinkDomains) bool { return h.Link == l.Link })
+		if i >= 0 && len(l.Domains) == 0 {
+			l.Domains = held[i].Domains
+		}
+		if i >= 0 && len(l.Servers) == 0 && listed {
+			l.Servers = held[i].Servers
+		}
+		if len(l.Domains) > 0 || len(l.Servers) > 0 {
+			list = append(list, l)
+		}
 	}
 	return list
 }
@@ -145,23 +158,28 @@ func Without(list, other []LinkDomains) (out []LinkDomains) {
 // GoAround reports whether look-ups that the settings give to the tunnel go to
 // other links by their domains, as observed.
 func (s Settings) GoAround(observed Settings) bool {
-	return s.whole() && slices.ContainsFunc(observed.Others, func(l LinkDomains) bool { return len(l.Domains) > 0 })
+	return s.whole() && slices.ContainsFunc(observed.Others, func(l LinkDomains) bool {
+		return len(l.Servers) > 0 && (len(l.Domains) > 0 || s.Listed)
+	})
 }
 
 // All reports whether the link is asked for all names.
 func (l LinkDomains) All() bool { return slices.Contains(l.Domains, "~"+rootDomain) }
 
-// Bare returns those of the links that have no domains now.
+// Bare returns those of the links that have nothing now of what is set aside.
 func (s Settings) Bare(links []LinkDomains) (out []LinkDomains) {
 	for _, l := range links {
-		if slices.ContainsFunc(s.Others, func(o LinkDomains) bool { return o.Link == l.Link && len(o.Domains) == 0 }) {
+		if slices.ContainsFunc(s.Others, func(o LinkDomains) bool {
+			return o.Link == l.Link && len(o.Domains) == 0 && (len(l.Servers) == 0 || len(o.Servers) == 0)
+		}) {
 			out = append(out, l)
 		}
 	}
 	return out
 }
 
-// setAside takes the domains of links away, and returns those that it did it to.
+// setAside takes from links what is to be set aside, and returns those that it did
+// it to.
 func (r *Resolver) setAside(ctx context.Context, links []LinkDomains) (done []LinkDomains, err error) {
 	if len(links) == 0 {
 		return nil, nil
@@ -176,20 +194,20 @@ func (r *Resolver) setAside(ctx context.Context, links []LinkDomains) (done []Li
 		if err != nil {
 			continue // it has none any more
 		}
-		domains, err := b.domains(link.Index)
-		if err == nil && len(domains) > 0 {
+		domains, servers, err := b.parts(link.Index)
+		if err == nil && (len(domains) > 0 || len(l.Servers) > 0 && len(servers) > 0) {
 			done = append(done, l)
-			err = b.setDomains(link.Index, nil)
+			err = b.setParts(link.Index, LinkDomains{Servers: l.Servers}, false)
 		}
 		if err != nil {
-			return done, fmt.Errorf("setting the domains of %s aside: %w", l.Link, err)
+			return done, fmt.Errorf("setting what %s is asked for aside: %w", l.Link, err)
 		}
 	}
 	return done, nil
 }
 
-// giveBack gives links the domains that were set aside, unless they have got
-// others meanwhile.
+// giveBack gives links what was set aside, unless they have got something else
+// meanwhile.
 func (r *Resolver) giveBack(ctx context.Context, links []LinkDomains) error {
 	if len(links) == 0 {
 		return nil
@@ -205,51 +223,68 @@ func (r *Resolver) giveBack(ctx context.Context, links []LinkDomains) error {
 		if err != nil {
 			continue // and nobody asks it
 		}
-		domains, err := b.domains(link.Index)
-		if err == nil && len(domains) == 0 {
-			err = b.setDomains(link.Index, l.Domains)
+		domains, servers, err := b.parts(link.Index)
+		if err == nil && len(domains) == 0 && (len(l.Servers) == 0 || len(servers) == 0) {
+			err = b.setParts(link.Index, l, true)
 		}
 		if err != nil {
-			errs = append(errs, fmt.Errorf("giving %s its domains back: %w", l.Link, err))
+			errs = append(errs, fmt.Errorf("giving %s back what it was asked for: %w", l.Link, err))
 		}
 	}
 	_ = b.manager("FlushCaches") // answers for names of these domains go, at the latest in time
 	return errors.Join(errs...)
 }
 
-func (b *bus) domains(index int) (list []busDomain, err error) {
-	err = b.link(index, "Domains", &list)
-	return list, err
+// parts returns the domains and nameservers that a link has.
+func (b *bus) parts(index int) (domains []busDomain, servers []busAddress, err error) {
+	if err = b.link(index, "Domains", &domains); err == nil {
+		err = b.link(index, "DNS", &servers)
+	}
+	return domains, servers, err
 }
 
-// setDomains gives a link its domains, none for none. systemd-resolved refuses
-// that for a link of systemd-networkd's, or forgets it, so that is told instead:
-// to forget what it was told, where there are any, as it knows them from its own
-// files.
-func (b *bus) setDomains(index int, domains []string) error {
-	list := []busDomain{}
-	for _, d := range domains {
+// setParts gives a link back what was set aside, or takes it away: the domains,
+// and the nameservers if there are any in l. systemd-resolved refuses that for a
+// link of systemd-networkd's, or forgets it, so that is told instead; to give
+// back, to forget what it was told, as it knows the rest from its own files.
+func (b *bus) setParts(index int, l LinkDomains, back bool) error {
+	domains, servers := []busDomain{}, []busAddress{}
+	for _, d := range l.Domains {
 		name, routing := strings.CutPrefix(d, "~")
-		list = append(list, busDomain{name, routing})
+		domains = append(domains, busDomain{name, routing})
+	}
+	if back {
+		servers = forBus(Settings{Servers: l.Servers}).servers
+	}
+	tell := func(call func(method string, args ...any) error) error {
+		if len(l.Servers) > 0 {
+			if err := call("SetLinkDNS", int32(index), servers); err != nil {
+				return err
+			}
+		}
+		if len(l.Domains) == 0 && back {
+			return nil
+		}
+		return call("SetLinkDomains", int32(index), domains)
 	}
 	var err error
 	if state, _ := networkdState(index); state == "" {
-		err = b.manager("SetLinkDomains", int32(index), list)
+		err = tell(b.manager)
 		if e := (dbus.Error{}); !errors.As(err, &e) || e.Name != resolveName+".LinkBusy" {
 			return err
 		}
 	}
-	if len(domains) > 0 {
+	if back {
 		err = b.networkd("RevertLinkDNS", int32(index))
 	} else {
-		err = b.networkd("SetLinkDomains", int32(index), list)
+		err = tell(b.networkd)
 	}
 	if err != nil {
 		return err
 	}
 	for { // it tells systemd-resolved by a file
-		now, err := b.domains(index)
-		if err != nil || (len(now) > 0) == (len(domains) > 0) {
+		domains, servers, err := b.parts(index)
+		if err != nil || (len(l.Domains) == 0 && back || (len(domains) > 0) == back) && (len(l.Servers) == 0 || (len(servers) > 0) == back) {
 			return err
 		}
 		select {

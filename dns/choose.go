@@ -231,6 +231,19 @@ func (f Facts) asksResolved() bool {
 	return false
 }
 
+// passedBy returns the nameservers that programs ask which read resolv.conf
+// themselves, where that doesn't lead to systemd-resolved: it is listed there at
+// the most among others.
+func (f Facts) passedBy() (list []netip.Addr) {
+	for _, a := range parse("", f.Text).Servers {
+		if a.IsLoopback() {
+			return nil
+		}
+		list = append(list, a)
+	}
+	return list
+}
+
 // owner says who makes resolv.conf. Where that is a tunnel of ours, it is
 // still said, and not who was before: look-ups go by our file now.
 func (f Facts) owner() Owner {

@@ -49,8 +49,11 @@ type Settings struct {
 	// Whole says that the tunnel takes the default route, so that no other link
 	// is to be asked for anything.
 	Whole bool `json:"whole,omitempty"`
-	// Aside are the links whose domains are taken away while the settings stand,
-	// with these, and Held those that this tunnel and others have taken away.
+	// Listed says that resolv.conf is systemd-resolved's list of the nameservers of
+	// all links.
+	Listed bool `json:"listed,omitempty"`
+	// Aside are the links whose domains, and Servers if there are any, are taken away
+	// while the settings stand, with these, and Held those that this tunnel and others have taken away.
 	Aside []LinkDomains `json:"aside,omitempty"`
 	Held  []LinkDomains `json:"-"`
 	// GiveBack are the links that get their domains back when the settings are
@@ -62,6 +65,9 @@ type Settings struct {
 	// Beside are the links that are asked all the same, by settings that are not
 	// ours to change, and GlobalScope, with the domains that they are asked for.
 	Beside []LinkDomains `json:"-"`
+	// Past are the nameservers that programs ask which read resolv.conf
+	// themselves, past who was told.
+	Past []netip.Addr `json:"-"`
 	// Altered says that the link was given another part than the settings give
 	// it: not all names, or all.
 	Altered bool `json:"-"`

@@ -126,11 +126,18 @@ func (r *Resolver) Choose(ctx context.Context, s Settings) (Settings, string, er
 	switch c.Name {
 	case BackendResolved:
 		s = s.normal()
+		s.Listed = r.facts.owner() == OwnerResolvedUplink
 		if s.Exclusive() {
 			if s.Whole {
-				s.Aside = aside(others(s.Interface), s.Held)
+				s.Aside = aside(others(s.Interface), s.Held, s.Listed)
 			}
 			s.Beside = r.beside(ctx, s)
+		}
+		if !s.Listed || !s.whole() {
+			s.Past = r.facts.passedBy()
+			for _, l := range s.Held { // they are about to be listed again
+				s.Past = append(s.Past, l.Servers...)
+			}
 		}
 	case BackendNetworkManager:
 		if s, err = s.forNetworkManager(c.Splits); err != nil {

@@ -104,7 +104,7 @@ func (r *Resolver) beside(ctx context.Context, own Settings) (list []LinkDomains
 		return nil
 	}
 	for _, s := range scopes {
-		l := LinkDomains{s.Interface, s.Domains()}
+		l := LinkDomains{Link: s.Interface, Domains: s.Domains()}
 		all := slices.Contains(s.Routing, rootDomain)
 		if s.Interface == own.Interface || len(s.Servers) == 0 || len(Without([]LinkDomains{l}, own.Aside)) == 0 {
 			continue

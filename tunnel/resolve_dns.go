@@ -6,6 +6,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"net/netip"
 	"slices"
 	"strings"
 
@@ -51,6 +52,9 @@ func (r *resolver) dns(ctx context.Context) error {
 	if err == nil {
 		r.spec.DNS = s
 		r.spec.Notes = append(r.spec.Notes, besideNotes(s.Beside)...)
+		if past := slices.DeleteFunc(slices.Clone(s.Past), func(a netip.Addr) bool { return slices.Contains(s.Servers, a) }); len(past) > 0 && len(s.Servers) > 0 {
+			r.spec.Notes = append(r.spec.Notes, fmt.Sprintf("programs that read /etc/resolv.conf themselves ask %s, first or alone: as a link to /run/systemd/resolve/stub-resolv.conf it leads to systemd-resolved", past[0]))
+		}
 		return nil
 	}
 	if r.spec.DNSMayFail && ctx.Err() == nil {
@@ -132,12 +136,30 @@ func (s *Session) Notes() (notes []string) {
 func asideText(next dns.Settings) string {
 	text := ""
 	for _, l := range dns.Without(next.Aside, next.Bare(next.Aside)) {
+		if len(l.Servers) > 0 {
+			text += fmt.Sprintf("; resolvectl dns %s ''", l.Link)
+		}
 		text += fmt.Sprintf("; resolvectl domain %s ''", l.Link)
 	}
 	for _, l := range next.GiveBack {
-		text += fmt.Sprintf("; resolvectl domain %s %s", l.Link, strings.Join(l.Domains, " "))
+		text += "; " + giveBackText(l)
 	}
 	return text
+}
+
+func giveBackText(l dns.LinkDomains) string {
+	var calls []string
+	if len(l.Servers) > 0 {
+		words := []string{"resolvectl", "dns", l.Link}
+		for _, a := range l.Servers {
+			words = append(words, a.String())
+		}
+		calls = append(calls, strings.Join(words, " "))
+	}
+	if len(l.Domains) > 0 {
+		calls = append(calls, fmt.Sprintf("resolvectl domain %s %s", l.Link, strings.Join(l.Domains, " ")))
+	}
+	return strings.Join(calls, "; ")
 }
 
 // dnsText says what a change of the resolver is, in the words of who is told.
@@ -148,7 +170,7 @@ func dnsText(next, prev dns.Settings) string {
 	}
 	switch {
 	case next.Empty() && prev.Empty() && len(next.GiveBack) > 0:
-		return fmt.Sprintf("resolvectl domain %s %s", next.GiveBack[0].Link, strings.Join(next.GiveBack[0].Domains, " "))
+		return giveBackText(next.GiveBack[0])
 	case next.Empty() && prev.Backend == dns.BackendResolved:
 		return "resolvectl revert " + next.Interface + asideText(next)
 	case next.Empty() && prev.Backend == dns.BackendFile:

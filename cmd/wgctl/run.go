@@ -15,6 +15,7 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/wgctl/wgctl/agent"
 	"github.com/wgctl/wgctl/config"
+	"github.com/wgctl/wgctl/dns"
 	"github.com/wgctl/wgctl/netlinkx"
 	"github.com/wgctl/wgctl/tunnel"
 	"golang.org/x/sys/unix"
@@ -73,7 +74,7 @@ func (r *running) run(ctx context.Context, repair bool) error {
 	commands := commandsBySignal()
 	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx)) // signals are commands here
 	defer cancel()
-	changes, err := netlinkx.Watch(ctx)
+	changes, err := r.watch(ctx)
 	if err != nil {
 		return err
 	}
@@ -84,6 +85,50 @@ func (r *running) run(ctx context.Context, repair bool) error {
 		Notify: notify, Watchdog: watchdog, Say: func(text string) { r.ui.note("%s", text) },
 	}
 	return a.Run(ctx)
+}
+
+// watch tells of changes of the host: of the kernel's, and of the resolver's. Who
+// can't be told of the latter looks from time to time.
+func (r *running) watch(ctx context.Context) (<-chan struct{}, error) {
+	kernel, err := netlinkx.Watch(ctx)
+	if err != nil {
+		return nil, err
+	}
+	var resolver *dns.Resolver
+	if r.ui.place != nil {
+		resolver = dns.At(r.ui.place.resolvConf())
+	} else if resolver, err = dns.Open(ctx); err != nil {
+		return nil, err
+	}
+	files, err := resolver.Watch(ctx)
+	if err != nil {
+		r.ui.note("%v", err)
+		return kernel, nil
+	}
+	both := make(chan struct{}, 1)
+	go func() {
+		defer close(both)
+		for kernel != nil || files != nil {
+			var ok bool
+			select {
+			case _, ok = <-kernel:
+				if !ok {
+					kernel = nil
+				}
+			case _, ok = <-files:
+				if !ok {
+					files = nil
+				}
+			}
+			if ok {
+				select {
+				case both <- struct{}{}:
+				default:
+				}
+			}
+		}
+	}()
+	return both, nil
 }
 
 // commandsBySignal takes the signals from whoever had them.

@@ -184,7 +184,7 @@ func (r *Resolver) setAside(ctx context.Context, links []LinkDomains) (done []Li
 	if len(links) == 0 {
 		return nil, nil
 	}
-	b, err := openBus(ctx, r.bus)
+	b, err := openBus(ctx, r.bus, resolveName)
 	if err != nil {
 		return nil, err
 	}
@@ -212,7 +212,7 @@ func (r *Resolver) giveBack(ctx context.Context, links []LinkDomains) error {
 	if len(links) == 0 {
 		return nil
 	}
-	b, err := openBus(ctx, r.bus)
+	b, err := openBus(ctx, r.bus, resolveName)
 	if err != nil {
 		return err
 	}

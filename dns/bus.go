@@ -8,8 +8,10 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/godbus/dbus/v5"
@@ -30,10 +32,26 @@ type bus struct {
 	conn *dbus.Conn
 	ctx  context.Context
 	end  context.CancelFunc
+	with spoken
 }
 
-// openBus connects. The caller must close the bus.
-func openBus(ctx context.Context, path string) (*bus, error) {
+// A spoken is who is spoken to on which bus.
+type spoken struct{ path, name string }
+
+// hanging are those that did not answer, and when that was: who has waited for
+// one of them does not wait again for the next call, so that a command takes not
+// much longer than busTimeout, whatever it has to ask.
+var hanging sync.Map
+
+// hangsFor is how long who did not answer is not asked again.
+const hangsFor = 3 * busTimeout
+
+// openBus connects, to speak to who has a name. The caller must close the bus.
+func openBus(ctx context.Context, path, name string) (*bus, error) {
+	with := spoken{path, name}
+	if since, ok := hanging.Load(with); ok && time.Since(since.(time.Time)) < hangsFor {
+		return nil, fmt.Errorf("connecting to the system bus: %s did not answer before: %w", name, context.DeadlineExceeded)
+	}
 	ctx, end := context.WithTimeout(ctx, busTimeout)
 	socket, err := (&net.Dialer{}).DialContext(ctx, "unix", path)
 	if err != nil {
@@ -50,7 +68,7 @@ func openBus(ctx context.Context, path string) (*bus, error) {
 		end()
 		return nil, errors.Join(fmt.Errorf("connecting to the system bus: %w", err), socket.Close())
 	}
-	b := &bus{conn, ctx, end}
+	b := &bus{conn, ctx, end, with}
 	if err = conn.Auth([]dbus.Auth{dbus.AuthExternal(strconv.Itoa(os.Getuid()))}); err == nil {
 		err = conn.Hello()
 	}
@@ -72,6 +90,9 @@ func (b *bus) close() {
 func (b *bus) explain(what string, err error) error {
 	deadline, _ := b.ctx.Deadline()
 	if errors.Is(err, os.ErrDeadlineExceeded) || errors.Is(err, context.DeadlineExceeded) || !time.Now().Before(deadline) {
+		if !time.Now().Before(deadline) {
+			hanging.Store(b.with, time.Now())
+		}
 		return fmt.Errorf("%s: no answer within %s: %w", what, busTimeout, context.DeadlineExceeded)
 	}
 	return fmt.Errorf("%s: %w", what, err)
@@ -90,12 +111,12 @@ func (b *bus) manager(method string, args ...any) error {
 func (b *bus) link(index int, property string, out any) error {
 	what := property + " of systemd-resolved"
 	var path dbus.ObjectPath
-	call := b.conn.Object(resolveName, resolvePath).CallWithContext(b.ctx, resolveManager+"GetLink", 0, int32(index))
+	call := b.conn.Object(resolveName, resolvePath).CallWithContext(b.ctx, resolveManager+"GetLink", dbus.FlagNoAutoStart, int32(index))
 	if err := call.Store(&path); err != nil {
 		return b.explain(what, err)
 	}
 	var v dbus.Variant
-	call = b.conn.Object(resolveName, path).CallWithContext(b.ctx, "org.freedesktop.DBus.Properties.Get", 0, resolveLink, property)
+	call = b.conn.Object(resolveName, path).CallWithContext(b.ctx, "org.freedesktop.DBus.Properties.Get", dbus.FlagNoAutoStart, resolveLink, property)
 	if err := call.Store(&v); err != nil {
 		return b.explain(what, err)
 	}
@@ -105,9 +126,10 @@ func (b *bus) link(index int, property string, out any) error {
 	return nil
 }
 
-// askResolved asks the bus for systemd-resolved, which is started if it can be.
-func askResolved(ctx context.Context, path string) Answer {
-	b, err := openBus(ctx, path)
+// askResolved asks the bus for systemd-resolved, which is started if it can be
+// and is to be. One that could be counts as one that answers.
+func askResolved(ctx context.Context, path string, start bool) Answer {
+	b, err := openBus(ctx, path, resolveName)
 	if errors.Is(err, context.DeadlineExceeded) {
 		return AnswerHangs
 	}
@@ -115,6 +137,14 @@ func askResolved(ctx context.Context, path string) Answer {
 		return AnswerNo
 	}
 	defer b.close()
+	if !start && b.owner(resolveName) == "" {
+		var names []string
+		err := b.conn.BusObject().CallWithContext(b.ctx, "org.freedesktop.DBus.ListActivatableNames", 0).Store(&names)
+		if err == nil && !slices.Contains(names, resolveName) {
+			return AnswerNo
+		}
+		return b.answer(resolveName, err)
+	}
 	return b.answer(resolveName, b.peer("Ping").Err)
 }
 
@@ -161,7 +191,7 @@ func seenElsewhere(ctx context.Context, path, name string) bool {
 	if first, err := os.Readlink("/proc/1/ns/net"); err == nil && first == own {
 		return false
 	}
-	b, err := openBus(ctx, path)
+	b, err := openBus(ctx, path, name)
 	if err != nil {
 		return false
 	}

@@ -19,7 +19,7 @@ import (
 // to know, and these may restart services. wg-quick has none; this one is for
 // what hangs, not for what is slow.
 const (
-	commandTimeout = time.Minute
+	commandTimeout = 30 * time.Second
 	graceTime      = time.Second // between SIGTERM and SIGKILL
 )
 

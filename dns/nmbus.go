@@ -35,7 +35,7 @@ const (
 // askNetworkManager asks NetworkManager about itself. It is not started for
 // that.
 func askNetworkManager(ctx context.Context, path string) NetworkManager {
-	b, err := openBus(ctx, path)
+	b, err := openBus(ctx, path, nmName)
 	if errors.Is(err, context.DeadlineExceeded) {
 		return NetworkManager{Answer: AnswerHangs}
 	}
@@ -141,7 +141,7 @@ func (b *bus) nmServers() ([]netip.Addr, error) {
 // nmTell has NetworkManager go by the files, and reads back whether it uses
 // these nameservers for all names, if there are to be any.
 func nmTell(ctx context.Context, path string, flags uint32, servers []netip.Addr) error {
-	b, err := openBus(ctx, path)
+	b, err := openBus(ctx, path, nmName)
 	if err != nil {
 		return err
 	}
@@ -161,7 +161,7 @@ func nmTell(ctx context.Context, path string, flags uint32, servers []netip.Addr
 // nmGone reports whether there is no NetworkManager, or no bus on which it
 // could be told anything.
 func nmGone(ctx context.Context, path string) bool {
-	b, err := openBus(ctx, path)
+	b, err := openBus(ctx, path, nmName)
 	if err != nil {
 		return !errors.Is(err, context.DeadlineExceeded)
 	}

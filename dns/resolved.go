@@ -184,7 +184,7 @@ func (r *resolved) add(ctx context.Context, s Settings) error {
 	if err != nil {
 		return err
 	}
-	b, err := openBus(ctx, r.bus)
+	b, err := openBus(ctx, r.bus, resolveName)
 	if err != nil {
 		return err
 	}
@@ -256,7 +256,7 @@ func (r *resolved) remove(ctx context.Context, s Settings) error {
 	if err != nil {
 		return nil
 	}
-	b, err := openBus(ctx, r.bus)
+	b, err := openBus(ctx, r.bus, resolveName)
 	if err != nil {
 		return err
 	}

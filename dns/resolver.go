@@ -31,6 +31,7 @@ type Resolver struct {
 	path  string // of resolv.conf, "" if there is none that could be written
 	alone bool   // it is that of a network namespace, and nobody else is asked
 	bus   string // socket of the system bus
+	looks bool   // nothing is to be changed by it, so nobody is started
 }
 
 // Paths of a host.
@@ -44,6 +45,10 @@ const (
 func Open(ctx context.Context) (*Resolver, error) {
 	return New(Detect(ctx)), ctx.Err()
 }
+
+// OnlyLooks says that the resolver is asked for what would be done, and nothing
+// will be: a daemon that isn't running is not started for that.
+func (r *Resolver) OnlyLooks() { r.looks = true }
 
 // New returns the resolver of a host of these facts.
 func New(f Facts) *Resolver {
@@ -94,7 +99,7 @@ func (r *Resolver) Explain(ctx context.Context, s Settings) (Choice, string, err
 	f.Forced, f.Last, f.Split = s.Backend, s.Last, len(s.Routing) > 0 && !s.Lax
 	f.SearchAlone = len(s.Servers) == 0 && len(s.Search) > 0
 	if f.asksResolved() {
-		f.Resolved = askResolved(ctx, r.bus)
+		f.Resolved = askResolved(ctx, r.bus, !r.looks)
 	}
 	if f.asksNetworkManager() {
 		f.NetworkManager = askNetworkManager(ctx, r.bus)
@@ -270,6 +275,7 @@ func (r *Resolver) putBack(ctx context.Context, s, have Settings) error {
 	return fmt.Errorf("putting the resolver's settings of %s back: %w", have.Interface, err)
 }
 
-// busTimeout bounds all that is asked of the bus at a time. Whoever answers does
-// so in milliseconds, and people wait.
+// busTimeout bounds all that is asked of the bus at a time, and as who did not
+// answer is not asked again, what a command waits for that. Whoever answers does so
+// in milliseconds, and people wait.
 const busTimeout = 4 * time.Second

@@ -80,7 +80,7 @@ func (b *bus) scopes() ([]scope, error) {
 func (b *bus) managerProperty(property string, out any) error {
 	what := property + " of systemd-resolved"
 	var v dbus.Variant
-	call := b.conn.Object(resolveName, resolvePath).CallWithContext(b.ctx, "org.freedesktop.DBus.Properties.Get", 0, resolveName+".Manager", property)
+	call := b.conn.Object(resolveName, resolvePath).CallWithContext(b.ctx, "org.freedesktop.DBus.Properties.Get", dbus.FlagNoAutoStart, resolveName+".Manager", property)
 	if err := call.Store(&v); err != nil {
 		return b.explain(what, err)
 	}
@@ -94,7 +94,7 @@ func (b *bus) managerProperty(property string, out any) error {
 // names: for all, or where the tunnel takes the default route for some. Where
 // that can't be found out there is nobody.
 func (r *Resolver) beside(ctx context.Context, own Settings) (list []LinkDomains) {
-	b, err := openBus(ctx, r.bus)
+	b, err := openBus(ctx, r.bus, resolveName)
 	if err != nil {
 		return nil
 	}

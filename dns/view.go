@@ -4,6 +4,7 @@ package dns
 
 import (
 	"context"
+	"errors"
 	"net"
 	"net/netip"
 	"os"
@@ -48,15 +49,17 @@ func (r *Resolver) View(ctx context.Context) (View, error) {
 	}
 	v.File = answererOf(parse("", r.facts.Text))
 	if c.Name == BackendResolved {
-		v.Links, err = r.resolvedLinks(ctx)
-		return v, err
+		if v.Links, err = r.resolvedLinks(ctx); err != nil {
+			v.Error = err.Error()
+		}
+		return v, ctx.Err()
 	}
 	if c.Name == BackendNetworkManager {
 		v.Links = r.networkManager().links()
 		return v, nil
 	}
 	if c.Name == BackendResolvconf {
-		v.Links = recordedLinks(c)
+		v.Links = recordedLinks(c, parse("", r.facts.Text).Servers)
 	}
 	if isOurs(r.facts.Text) {
 		for i, t := range parseFile(r.facts.Text).tunnels {
@@ -68,7 +71,10 @@ func (r *Resolver) View(ctx context.Context) (View, error) {
 
 // recordedLinks returns what resolvconf was told of links. Names of records
 // are what their authors call them.
-func recordedLinks(c Choice) []LinkAnswerer {
+//
+// Of their nameservers those are asked for all other names that resolv.conf
+// names: resolvconf puts no others there.
+func recordedLinks(c Choice, named []netip.Addr) []LinkAnswerer {
 	links := []LinkAnswerer{}
 	for _, dir := range c.Records {
 		entries, err := os.ReadDir(dir)
@@ -78,7 +84,7 @@ func recordedLinks(c Choice) []LinkAnswerer {
 		for _, e := range entries {
 			s := parse(strings.TrimPrefix(e.Name(), c.Prefix), readText(filepath.Join(dir, e.Name())))
 			if !s.Empty() {
-				links = append(links, LinkAnswerer{s.Interface, answererOf(s), false})
+				links = append(links, LinkAnswerer{s.Interface, answererOf(s), !s.Private && slices.ContainsFunc(s.Servers, func(a netip.Addr) bool { return slices.Contains(named, a) })})
 			}
 		}
 		break
@@ -106,16 +112,19 @@ func (n *networkManager) links() []LinkAnswerer {
 // resolvedLinks asks systemd-resolved for all links that it has nameservers or
 // domains for.
 func (r *Resolver) resolvedLinks(ctx context.Context) ([]LinkAnswerer, error) {
-	b, err := openBus(ctx, r.bus)
+	links := []LinkAnswerer{}
+	b, err := openBus(ctx, r.bus, resolveName)
 	if err != nil {
-		return nil, err
+		return links, err
 	}
 	defer b.close()
+	if b.owner(resolveName) == "" {
+		return links, nil // it has nothing of any link until it is started
+	}
 	scopes, err := b.scopes()
 	if err != nil {
-		return nil, err
+		return links, err
 	}
-	links := []LinkAnswerer{}
 	for _, s := range scopes {
 		l := LinkAnswerer{Name: s.Interface, DefaultRoute: slices.Contains(s.Routing, rootDomain)}
 		if l.DefaultRoute { // what is below the root says nothing more
@@ -124,9 +133,9 @@ func (r *Resolver) resolvedLinks(ctx context.Context) ([]LinkAnswerer, error) {
 		l.Answerer = answererOf(s.Settings)
 		if s.index != 0 {
 			err := b.link(s.index, "DefaultRoute", &l.DefaultRoute)
-			if err != nil && !unknownMethod(err) {
-				return nil, err
-			}
+			if errors.Is(err, context.DeadlineExceeded) {
+				return links, err
+			} // else the link is gone, or systemd-resolved too old
 		}
 		links = append(links, l)
 	}
@@ -157,7 +166,7 @@ type Found struct {
 
 // AskResolved has systemd-resolved look a name up.
 func (r *Resolver) AskResolved(ctx context.Context, name string) (Found, error) {
-	b, err := openBus(ctx, r.bus)
+	b, err := openBus(ctx, r.bus, resolveName)
 	if err != nil {
 		return Found{}, err
 	}

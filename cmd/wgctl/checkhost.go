@@ -86,6 +86,7 @@ func facts(ctx context.Context, machine, resolver bool) (*check.Facts, error) {
 		if err != nil {
 			return nil, err
 		}
+		r.OnlyLooks()
 		choice, trace, err := r.Explain(ctx, dns.Settings{})
 		f.Resolver = check.Resolver{Trace: trace, Splits: choice.Splits, Error: errorText(err)}
 	}

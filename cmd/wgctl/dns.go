@@ -10,6 +10,7 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"text/tabwriter"
 	"time"
 
@@ -59,6 +60,7 @@ func showDNS(ctx context.Context, ui *ui, query string, asJSON bool) error {
 	if err != nil {
 		return err
 	}
+	r.OnlyLooks()
 	view, err := r.View(ctx)
 	if err != nil {
 		return err
@@ -80,7 +82,7 @@ func showDNS(ctx context.Context, ui *ui, query string, asJSON bool) error {
 // queryTimeout bounds a test query.
 const queryTimeout = 10 * time.Second
 
-// lookUp looks a name up as the host does, and notes who was asked last.
+// lookUp looks a name up as the host does, and notes who answered.
 func lookUp(ctx context.Context, r *dns.Resolver, view dns.View, name string) (dns.Found, error) {
 	ctx, cancel := context.WithTimeout(ctx, queryTimeout)
 	defer cancel()
@@ -88,22 +90,21 @@ func lookUp(ctx context.Context, r *dns.Resolver, view dns.View, name string) (d
 		return r.AskResolved(ctx, name)
 	}
 	found := dns.Found{Addresses: []netip.Addr{}}
-	asked := make(chan net.Conn, 64) // two families may be asked for at once
+	var answered atomic.Pointer[net.Conn] // last, as two families are asked for at once
 	resolver := &net.Resolver{PreferGo: true, Dial: func(ctx context.Context, network, address string) (net.Conn, error) {
 		conn, err := (&net.Dialer{}).DialContext(ctx, network, address)
 		if err != nil {
 			return nil, err
 		}
-		select {
-		case asked <- conn:
-		default:
+		heard := func() { answered.Store(&conn) }
+		if udp, ok := conn.(*net.UDPConn); ok { // which the resolver speaks another way to
+			return datagrams{udp, heard}, nil
 		}
-		return conn, nil
+		return stream{conn, heard}, nil
 	}}
 	addrs, err := resolver.LookupNetIP(ctx, "ip", name)
-	for len(asked) > 0 {
-		conn := <-asked
-		found.Server, found.Link = conn.RemoteAddr().String(), linkOf(conn.LocalAddr())
+	if conn := answered.Load(); conn != nil {
+		found.Server, found.Link = (*conn).RemoteAddr().String(), linkOf((*conn).LocalAddr())
 	}
 	if err != nil {
 		return found, fmt.Errorf("looking up %s: %w", name, err)
@@ -112,6 +113,34 @@ func lookUp(ctx context.Context, r *dns.Resolver, view dns.View, name string) (d
 		found.Addresses = append(found.Addresses, a.Unmap())
 	}
 	return found, nil
+}
+
+// datagrams and stream are sockets that tell when something was heard by them.
+type (
+	datagrams struct {
+		*net.UDPConn
+		heard func()
+	}
+	stream struct {
+		net.Conn
+		heard func()
+	}
+)
+
+func (d datagrams) Read(b []byte) (int, error) {
+	n, err := d.UDPConn.Read(b)
+	if n > 0 {
+		d.heard()
+	}
+	return n, err
+}
+
+func (s stream) Read(b []byte) (int, error) {
+	n, err := s.Conn.Read(b)
+	if n > 0 {
+		s.heard()
+	}
+	return n, err
 }
 
 // linkOf returns the link that has an address, "" if none or several do: what

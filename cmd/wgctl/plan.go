@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"github.com/spf13/cobra"
+	"github.com/wgctl/wgctl/dns"
 	"github.com/wgctl/wgctl/tunnel"
 )
 
@@ -182,6 +183,9 @@ func observed(ctx context.Context, ui *ui, arg string) (*input, *tunnel.State, e
 	in, err := read(ctx, ui, arg)
 	if err != nil {
 		return nil, nil, err
+	}
+	if resolver, ok := in.host.DNS.(*dns.Resolver); ok {
+		resolver.OnlyLooks()
 	}
 	have, err := tunnel.Observe(ctx, in.host, in.name, tunnel.SharedSysctls...)
 	if errors.Is(err, os.ErrPermission) && os.Geteuid() != 0 {

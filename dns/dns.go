@@ -68,9 +68,15 @@ type Settings struct {
 	// Past are the nameservers that programs ask which read resolv.conf
 	// themselves, past who was told.
 	Past []netip.Addr `json:"-"`
+	// Unsearched says that not all programs search the domains: systemd-resolved
+	// does none of a link without nameservers.
+	Unsearched bool `json:"-"`
 	// Altered says that the link was given another part than the settings give
 	// it: not all names, or all.
 	Altered bool `json:"-"`
+	// Stays says that the link stays when the settings go: what others have told
+	// systemd-resolved of it stays, too.
+	Stays bool `json:"-"`
 	// Stale says that of what was applied only traces are left.
 	Stale bool `json:"-"`
 }

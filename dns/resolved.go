@@ -261,10 +261,30 @@ func (r *resolved) remove(ctx context.Context, s Settings) error {
 		return err
 	}
 	defer b.close()
-	if err := b.manager("RevertLink", int32(link.Index)); err != nil {
+	if err := b.forget(link.Index, s.Stays); err != nil {
 		return err
 	}
 	_ = b.manager("FlushCaches") // the tunnel's answers go, at the latest in time
+	return nil
+}
+
+// forget takes the settings of a link away: all that there are, or, as that would
+// be others' DNSSEC, DNS over TLS, LLMNR and multicast DNS too, our own. A run that
+// is killed leaves nameservers until the last.
+func (b *bus) forget(index int, own bool) error {
+	if !own {
+		return b.manager("RevertLink", int32(index))
+	}
+	if err := b.manager("SetLinkDomains", int32(index), []busDomain{}); err != nil {
+		return err
+	}
+	if err := b.manager("SetLinkDNS", int32(index), []busAddress{}); err != nil {
+		return err
+	}
+	// Without nameservers it doesn't count.
+	if err := b.manager("SetLinkDefaultRoute", int32(index), false); err != nil && !unknownMethod(err) {
+		return err
+	}
 	return nil
 }
 

@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 )
 
@@ -131,6 +132,7 @@ func (r *Resolver) Choose(ctx context.Context, s Settings) (Settings, string, er
 	switch c.Name {
 	case BackendResolved:
 		s = s.normal()
+		s.Unsearched = len(s.Servers) == 0 && slices.Contains(r.facts.Hosts, "resolve")
 		s.Listed = r.facts.owner() == OwnerResolvedUplink
 		if s.Exclusive() {
 			if s.Whole {

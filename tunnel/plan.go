@@ -139,11 +139,12 @@ func (p *planner) firewall(next firewall.Ruleset) {
 func (p *planner) dns(next dns.Settings) {
 	differs := !next.Equal(p.have.DNS) && !(next.Empty() && p.have.DNS.Empty())
 	next.Others = p.have.DNS.Others
+	next.Stays = p.have.Link != nil && p.want != nil && !p.want.Kept
 	next.GiveBack = p.have.DNS.Bare(dns.Without(dns.Without(p.last.DNS.Aside, next.Aside), p.have.heldAside()))
 	if differs || next.GoAround(p.have.DNS) || len(next.GiveBack) > 0 || p.have.halfTold && (next.Empty() || next.Backend == dns.BackendResolvconf) {
 		prev := p.have.DNS
 		prev.Interface, prev.Stale, prev.Altered = p.name, false, false
-		prev.Previous = next.Previous
+		prev.Previous, prev.Stays = next.Previous, next.Stays
 		prev.Aside, prev.GiveBack = next.GiveBack, dns.Without(next.Aside, p.have.DNS.Bare(next.Aside))
 		p.add(dnsSet{next: next, prev: prev, mayFail: p.want != nil && p.want.DNSMayFail})
 	}

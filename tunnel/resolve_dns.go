@@ -52,6 +52,10 @@ func (r *resolver) dns(ctx context.Context) error {
 	if err == nil {
 		r.spec.DNS = s
 		r.spec.Notes = append(r.spec.Notes, besideNotes(s.Beside)...)
+		if s.Unsearched {
+			r.spec.Notes = append(r.spec.Notes, fmt.Sprintf("short names are not searched below %s by programs that ask systemd-resolved itself, as nsswitch.conf has it: that takes a nameserver in DNS",
+				strings.Join(s.Search, " and ")))
+		}
 		if past := slices.DeleteFunc(slices.Clone(s.Past), func(a netip.Addr) bool { return slices.Contains(s.Servers, a) }); len(past) > 0 && len(s.Servers) > 0 {
 			r.spec.Notes = append(r.spec.Notes, fmt.Sprintf("programs that read /etc/resolv.conf themselves ask %s, first or alone: as a link to /run/systemd/resolve/stub-resolv.conf it leads to systemd-resolved", past[0]))
 		}

@@ -19,14 +19,28 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// LinkDomains are the domains of one link, those for routing with a tilde. Of
-// those that are set aside Servers are set aside as well; of those that are
-// there, they are there.
+// LinkDomains are the domains of one link, those for routing with a tilde, and the
+// nameservers that it has with them. Of a link that is set aside, Listed says that
+// the nameservers are as well, and not the domains alone.
 type LinkDomains struct {
 	Link    string       `json:"link"`
 	Domains []string     `json:"domains,omitempty"`
 	Servers []netip.Addr `json:"servers,omitempty"`
+	Listed  bool         `json:"listed,omitempty"`
 }
+
+// gone reports whether what was set aside, or a part of it, is still away: nobody
+// has given the link something else since.
+func (l LinkDomains) gone(now LinkDomains) bool {
+	if l.Listed && len(now.Servers) == 0 {
+		return true
+	}
+	same := slices.Equal(now.Servers, l.Servers) || slices.Equal(now.Servers, settlingServers)
+	return same && len(l.Domains) > 0 && len(now.Domains) == 0
+}
+
+// settlingServers stand for those that systemd-networkd has not told of yet.
+var settlingServers = []netip.Addr{netip.IPv4Unspecified()}
 
 // networkdDir is where systemd-networkd says what it has of its links, for
 // systemd-resolved: sd-network's src/libsystemd/sd-network/sd-network.c.
@@ -63,10 +77,10 @@ func others(than string) (list []LinkDomains) {
 		}
 		s := parse(link.Name, text)
 		if settling && len(s.Servers) == 0 { // it has some in a moment
-			s.Servers = []netip.Addr{netip.IPv4Unspecified()}
+			s.Servers = settlingServers
 		}
 		if len(s.Servers) == 0 || !isTunnel(link.Name) {
-			list = append(list, LinkDomains{link.Name, s.Domains(), s.Servers})
+			list = append(list, LinkDomains{Link: link.Name, Domains: s.Domains(), Servers: s.Servers})
 		}
 	}
 	return list
@@ -128,17 +142,18 @@ func isTunnel(name string) bool {
 // for this tunnel or another.
 func aside(now, held []LinkDomains, listed bool) (list []LinkDomains) {
 	for _, l := range now {
-		if !listed {
-			l.Servers = nil
-		}
 		i := slices.IndexFunc(held, func(h LinkDomains) bool { return h.Link == l.Link })
-		if i >= 0 && len(l.Domains) == 0 {
-			l.Domains = held[i].Domains
+		if i >= 0 && held[i].gone(l) {
+			if len(l.Domains) == 0 {
+				l.Domains = held[i].Domains
+			}
+			if len(l.Servers) == 0 {
+				l.Servers = held[i].Servers
+			}
+			l.Listed = held[i].Listed
 		}
-		if i >= 0 && len(l.Servers) == 0 && listed {
-			l.Servers = held[i].Servers
-		}
-		if len(l.Domains) > 0 || len(l.Servers) > 0 {
+		l.Listed = l.Listed || listed
+		if len(l.Servers) > 0 && (len(l.Domains) > 0 || listed) {
 			list = append(list, l)
 		}
 	}
@@ -166,11 +181,23 @@ func (s Settings) GoAround(observed Settings) bool {
 // All reports whether the link is asked for all names.
 func (l LinkDomains) All() bool { return slices.Contains(l.Domains, "~"+rootDomain) }
 
+// ToSetAside returns those of Aside that have now what is to be set aside.
+func (s Settings) ToSetAside() (out []LinkDomains) {
+	for _, l := range s.Aside {
+		if slices.ContainsFunc(s.Others, func(o LinkDomains) bool {
+			return o.Link == l.Link && len(o.Servers) > 0 && (len(o.Domains) > 0 || l.Listed)
+		}) {
+			out = append(out, l)
+		}
+	}
+	return out
+}
+
 // Bare returns those of the links that have nothing now of what is set aside.
 func (s Settings) Bare(links []LinkDomains) (out []LinkDomains) {
 	for _, l := range links {
 		if slices.ContainsFunc(s.Others, func(o LinkDomains) bool {
-			return o.Link == l.Link && len(o.Domains) == 0 && (len(l.Servers) == 0 || len(o.Servers) == 0)
+			return o.Link == l.Link && l.gone(o)
 		}) {
 			out = append(out, l)
 		}
@@ -194,10 +221,10 @@ func (r *Resolver) setAside(ctx context.Context, links []LinkDomains) (done []Li
 		if err != nil {
 			continue // it has none any more
 		}
-		domains, servers, err := b.parts(link.Index)
-		if err == nil && (len(domains) > 0 || len(l.Servers) > 0 && len(servers) > 0) {
+		now, err := b.parts(link.Index)
+		if err == nil && (len(now.Domains) > 0 || l.Listed && len(now.Servers) > 0) {
 			done = append(done, l)
-			err = b.setParts(link.Index, LinkDomains{Servers: l.Servers}, false)
+			err = b.setParts(link.Index, LinkDomains{Listed: l.Listed}, false)
 		}
 		if err != nil {
 			return done, fmt.Errorf("setting what %s is asked for aside: %w", l.Link, err)
@@ -223,8 +250,12 @@ func (r *Resolver) giveBack(ctx context.Context, links []LinkDomains) error {
 		if err != nil {
 			continue // and nobody asks it
 		}
-		domains, servers, err := b.parts(link.Index)
-		if err == nil && len(domains) == 0 && (len(l.Servers) == 0 || len(servers) == 0) {
+		now, err := b.parts(link.Index)
+		if err == nil && l.gone(now) {
+			l.Listed = l.Listed && len(now.Servers) == 0
+			if len(now.Domains) > 0 {
+				l.Domains = nil
+			}
 			err = b.setParts(link.Index, l, true)
 		}
 		if err != nil {
@@ -236,15 +267,28 @@ func (r *Resolver) giveBack(ctx context.Context, links []LinkDomains) error {
 }
 
 // parts returns the domains and nameservers that a link has.
-func (b *bus) parts(index int) (domains []busDomain, servers []busAddress, err error) {
+func (b *bus) parts(index int) (now LinkDomains, err error) {
+	var domains []busDomain
+	var servers []busAddress
 	if err = b.link(index, "Domains", &domains); err == nil {
 		err = b.link(index, "DNS", &servers)
 	}
-	return domains, servers, err
+	for _, d := range domains {
+		if d.Routing {
+			d.Name = "~" + d.Name
+		}
+		now.Domains = append(now.Domains, d.Name)
+	}
+	for _, a := range servers {
+		if addr, ok := netip.AddrFromSlice(a.Address); ok {
+			now.Servers = append(now.Servers, addr)
+		}
+	}
+	return now, err
 }
 
 // setParts gives a link back what was set aside, or takes it away: the domains,
-// and the nameservers if there are any in l. systemd-resolved refuses that for a
+// and if it says so the nameservers. systemd-resolved refuses that for a
 // link of systemd-networkd's, or forgets it, so that is told instead; to give
 // back, to forget what it was told, as it knows the rest from its own files.
 func (b *bus) setParts(index int, l LinkDomains, back bool) error {
@@ -257,7 +301,7 @@ func (b *bus) setParts(index int, l LinkDomains, back bool) error {
 		servers = forBus(Settings{Servers: l.Servers}).servers
 	}
 	tell := func(call func(method string, args ...any) error) error {
-		if len(l.Servers) > 0 {
+		if l.Listed {
 			if err := call("SetLinkDNS", int32(index), servers); err != nil {
 				return err
 			}
@@ -283,8 +327,8 @@ func (b *bus) setParts(index int, l LinkDomains, back bool) error {
 		return err
 	}
 	for { // it tells systemd-resolved by a file
-		domains, servers, err := b.parts(index)
-		if err != nil || (len(l.Domains) == 0 && back || (len(domains) > 0) == back) && (len(l.Servers) == 0 || (len(servers) > 0) == back) {
+		now, err := b.parts(index)
+		if err != nil || (len(l.Domains) == 0 && back || (len(now.Domains) > 0) == back) && (!l.Listed || (len(now.Servers) > 0) == back) {
 			return err
 		}
 		select {

@@ -52,8 +52,8 @@ type Settings struct {
 	// Listed says that resolv.conf is systemd-resolved's list of the nameservers of
 	// all links.
 	Listed bool `json:"listed,omitempty"`
-	// Aside are the links whose domains, and Servers if there are any, are taken away
-	// while the settings stand, with these, and Held those that this tunnel and others have taken away.
+	// Aside are the links whose domains, and where that says so nameservers, are taken
+	// away while the settings stand, with these, and Held those that this tunnel and others have taken away.
 	Aside []LinkDomains `json:"aside,omitempty"`
 	Held  []LinkDomains `json:"-"`
 	// GiveBack are the links that get their domains back when the settings are

@@ -143,7 +143,9 @@ func (r *Resolver) Choose(ctx context.Context, s Settings) (Settings, string, er
 		if !s.Listed || !s.whole() {
 			s.Past = r.facts.passedBy()
 			for _, l := range s.Held { // they are about to be listed again
-				s.Past = append(s.Past, l.Servers...)
+				if l.Listed {
+					s.Past = append(s.Past, l.Servers...)
+				}
 			}
 		}
 	case BackendNetworkManager:

@@ -85,3 +85,42 @@ func TestResolvedSearchAlone(t *testing.T) {
 	said(t, wgctlOK(s.client, "up", "wg0").Stderr, note)
 	wgctlOK(s.client, "down", "wg0")
 }
+
+// wgctl is killed at each call of up and of down that changes something while
+// eth0 has domains: down alone gives them back.
+func TestResolvedKilledAround(t *testing.T) {
+	Only(t, Userspace)
+	t.Parallel()
+	h := newTunnelHost(t, "h")
+	h.Hide("resolvconf")
+	h.Sh("ip link add eth0 type veth peer name eth1; ip link set eth0 up; ip link set eth1 up; ip address add 192.0.2.2/24 dev eth0")
+	r := startResolved(t, h)
+	r.ctl("domain", "eth0", "lan", "~corp.example")
+	h.Sh("ln -sf ../run/systemd/resolve/resolv.conf /etc/resolv.conf") // so that nameservers go aside as well
+	view := r.view()
+	h.WriteFile(configOf("wg0"), fullTunnel(t, 0, "DNS = 10.8.0.53"))
+	for _, verb := range []string{"up", "down"} {
+		kills := 0
+		for at := 1; ; at++ {
+			if verb == "down" {
+				wgctlOK(h, "up", "wg0")
+			}
+			i := h.Inject(Fault{Kind: FaultKill, At: at, Names: tellsResolved}, verb, "wg0")
+			if i.Hit != "" {
+				kills++
+			}
+			if out := h.Wgctl("down", "wg0"); out.Code != 0 && !strings.Contains(out.Stderr, "wg0 is not up") {
+				t.Errorf("%s killed at %d: %v", verb, at, out)
+			}
+			if after := r.view(); after != view {
+				t.Fatalf("%s killed at %d: resolvectl shows\n%s\nwas\n%s", verb, at, after, view)
+			}
+			if i.Hit == "" {
+				break
+			}
+		}
+		if want := map[string]int{"up": 6, "down": 5}[verb]; kills != want {
+			t.Errorf("%s was killed %d times, want %d", verb, kills, want)
+		}
+	}
+}

@@ -145,7 +145,7 @@ func (p *planner) dns(next dns.Settings) {
 		prev := p.have.DNS
 		prev.Interface, prev.Stale, prev.Altered = p.name, false, false
 		prev.Previous, prev.Stays = next.Previous, next.Stays
-		prev.Aside, prev.GiveBack = next.GiveBack, dns.Without(next.Aside, p.have.DNS.Bare(next.Aside))
+		prev.Aside, prev.GiveBack = next.GiveBack, next.ToSetAside()
 		p.add(dnsSet{next: next, prev: prev, mayFail: p.want != nil && p.want.DNSMayFail})
 	}
 }

@@ -139,8 +139,8 @@ func (s *Session) Notes() (notes []string) {
 // asideText says what happens to the domains of other links.
 func asideText(next dns.Settings) string {
 	text := ""
-	for _, l := range dns.Without(next.Aside, next.Bare(next.Aside)) {
-		if len(l.Servers) > 0 {
+	for _, l := range next.ToSetAside() {
+		if l.Listed {
 			text += fmt.Sprintf("; resolvectl dns %s ''", l.Link)
 		}
 		text += fmt.Sprintf("; resolvectl domain %s ''", l.Link)
@@ -153,7 +153,7 @@ func asideText(next dns.Settings) string {
 
 func giveBackText(l dns.LinkDomains) string {
 	var calls []string
-	if len(l.Servers) > 0 {
+	if l.Listed {
 		words := []string{"resolvectl", "dns", l.Link}
 		for _, a := range l.Servers {
 			words = append(words, a.String())

@@ -161,6 +161,11 @@ func (n *networkManager) change(ctx context.Context, ifname string, with func(nm
 		}
 		if !errors.Is(err, context.DeadlineExceeded) {
 			_ = n.tell(context.WithoutCancel(ctx), ifname, next) // the first error says why
+			return err
+		}
+		if e, _ := next.conf.find(ifname); e.state == nmLeaving {
+			// It is to be told again; but look-ups don't wait for that.
+			err = errors.Join(err, n.standIn(next.conf))
 		}
 		return err
 	}

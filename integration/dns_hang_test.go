@@ -94,3 +94,25 @@ func TestDNSLooksOnly(t *testing.T) {
 		t.Errorf("systemd-resolved was not started by up")
 	}
 }
+
+// A NetworkManager that hangs when the tunnel goes is still to be told, and down
+// says so; look-ups go as before all the same.
+func TestNetworkManagerHangsDown(t *testing.T) {
+	Only(t, Userspace)
+	t.Parallel()
+	s := newDNSSite(t)
+	n := startNetworkManager(t, s.client)
+	before := n.view()
+	s.tunnel(fullAllowed, "DNS = 10.8.0.1")
+	wgctlOK(s.client, "up", "wg0")
+	s.answers("up.example", insideAnswer)
+	n.process.Signal(syscall.SIGSTOP)
+	within(t, "down", func() { said(t, wgctlFails(s.client, 3, "down", "wg0").Stderr, "nmcli general reload (without wg0)") })
+	s.answers("hangs.example", outsideAnswer)
+	n.process.Signal(syscall.SIGCONT)
+	wgctlOK(s.client, "down", "wg0")
+	s.answers("after.example", outsideAnswer)
+	if after := n.view(); after != before {
+		t.Errorf("NetworkManager shows\n%s\nwas\n%s", after, before)
+	}
+}

@@ -95,6 +95,9 @@ func (r reloading) reload(ctx context.Context, ui *ui, arg string) error {
 	if err := in.forgetDead(ctx, ui); err != nil {
 		return err
 	}
+	if err := in.forgetDead(ctx, ui); err != nil {
+		return err
+	}
 	// Names are looked up before the tunnel is locked: it may take long.
 	var have *tunnel.State
 	if tunnel.NeedsLookup(in.cfg) {

@@ -93,7 +93,7 @@ func hostPacketFilter(l *look) {
 
 func hostPolicyRouting(l *look) {
 	if l.machine.PolicyRouting != "" {
-		l.whole("policy rules can't be read: %s", l.machine.PolicyRouting)
+		l.whole("%s", l.machine.PolicyRouting)
 	}
 }
 

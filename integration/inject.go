@@ -28,7 +28,7 @@ import (
 // apart, and so puts several faults into one run.)
 type Fault struct {
 	Kind string // FaultError and so on, or the name of an error: "EINTR"
-	At   int    // from 1; 0 is never
+	At   int    // from 1; 0 is never, and EveryCall all of them
 	// Changes lets only calls count that may change something. Before those in
 	// between the host is the same, and so is what a killed run leaves.
 	Changes bool
@@ -37,6 +37,9 @@ type Fault struct {
 	// call, or of what is written.
 	Names string
 }
+
+// EveryCall is where a fault happens to all calls that count.
+const EveryCall = -1
 
 // The kinds of faults. The signals come before the call is made; after
 // SIGKILL it never is.
@@ -304,7 +307,7 @@ func (in *injector) serve() {
 		answer := response{id: n.id, flags: unix.SECCOMP_USER_NOTIF_FLAG_CONTINUE}
 		if ended != nil && in.counts(&n) {
 			r.Calls++
-			if r.Calls == in.at {
+			if r.Calls == in.at || in.at == EveryCall {
 				r.Hit = n.describe()
 				in.strike(&n, &answer)
 				if in.kind == FaultHang {

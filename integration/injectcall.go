@@ -43,7 +43,7 @@ var faults = map[int]struct {
 
 // errnos are the errors that any call may be made to fail with.
 var errnos = map[string]unix.Errno{
-	"ENOBUFS": unix.ENOBUFS, "EINTR": unix.EINTR, "ENOMEM": unix.ENOMEM, "EPERM": unix.EPERM, "EBUSY": unix.EBUSY, "EEXIST": unix.EEXIST,
+	"ENOBUFS": unix.ENOBUFS, "EOPNOTSUPP": unix.EOPNOTSUPP, "EINTR": unix.EINTR, "ENOMEM": unix.ENOMEM, "EPERM": unix.EPERM, "EBUSY": unix.EBUSY, "EEXIST": unix.EEXIST,
 }
 
 // notification and response are struct seccomp_notif and seccomp_notif_resp of

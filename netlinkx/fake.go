@@ -28,6 +28,8 @@ type Fake struct {
 	OnCall func(verb string) error
 	// NoWireGuard makes it a kernel that doesn't know the link kind.
 	NoWireGuard bool
+	// NoPolicyRouting makes it a kernel that has no rules of some families.
+	NoPolicyRouting []routes.Family
 
 	mu        sync.Mutex
 	links     []*fakeLink // by index

@@ -275,7 +275,20 @@ func (f *Fake) Rules(ctx context.Context) ([]InstalledRule, error) {
 		return nil, err
 	}
 	defer unlock()
-	return slices.Clone(f.rules), nil
+	return slices.DeleteFunc(slices.Clone(f.rules), func(r InstalledRule) bool { return slices.Contains(f.NoPolicyRouting, r.Family) }), nil
+}
+
+// PolicyRouting is nil but for the families of NoPolicyRouting.
+func (f *Fake) PolicyRouting(ctx context.Context, family routes.Family) error {
+	unlock, err := f.read(ctx)
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	if slices.Contains(f.NoPolicyRouting, family) {
+		return NoPolicyRoutingError{family}
+	}
+	return nil
 }
 
 // RuleAdd adds a rule of ours.
@@ -287,6 +300,9 @@ func (f *Fake) RuleAdd(ctx context.Context, r routes.Rule) error {
 	defer unlock()
 	if r.Priority == 0 || !known(r.Family) || !of(r.Family, r.From) || !of(r.Family, r.To) {
 		return unix.EINVAL
+	}
+	if slices.Contains(f.NoPolicyRouting, r.Family) {
+		return unix.EOPNOTSUPP
 	}
 	for _, h := range f.rules {
 		// The kernel's own comparison passes over Invert, not over the protocol.

@@ -5,7 +5,7 @@ package netlinkx
 import (
 	"context"
 	"encoding/binary"
-	"errors"
+	"fmt"
 	"math"
 	"net/netip"
 
@@ -32,15 +32,9 @@ const (
 func (k *Kernel) Rules(ctx context.Context) ([]InstalledRule, error) {
 	var out []InstalledRule
 	for _, f := range []routes.Family{routes.V4, routes.V6} {
-		var msgs [][]byte
-		err := k.dump(ctx, func() (err error) {
-			req := k.request(unix.RTM_GETRULE, unix.NLM_F_DUMP)
-			req.AddData(&nl.RtMsg{RtMsg: unix.RtMsg{Family: afOf(f)}})
-			msgs, err = req.Execute(unix.NETLINK_ROUTE, unix.RTM_NEWRULE)
-			return err
-		})
-		if errors.Is(err, unix.EAFNOSUPPORT) {
-			continue // IPv6 is off
+		msgs, err := k.ruleMessages(ctx, f)
+		if noRules(err) {
+			continue
 		}
 		if err != nil {
 			return nil, err
@@ -56,6 +50,39 @@ func (k *Kernel) Rules(ctx context.Context) ([]InstalledRule, error) {
 		}
 	}
 	return out, nil
+}
+
+// ruleMessages are what the kernel tells of the rules of a family.
+func (k *Kernel) ruleMessages(ctx context.Context, f routes.Family) (msgs [][]byte, err error) {
+	err = k.dump(ctx, func() (err error) {
+		req := k.request(unix.RTM_GETRULE, unix.NLM_F_DUMP)
+		req.AddData(&nl.RtMsg{RtMsg: unix.RtMsg{Family: afOf(f)}})
+		msgs, err = req.Execute(unix.NETLINK_ROUTE, unix.RTM_NEWRULE)
+		return err
+	})
+	return msgs, err
+}
+
+// noRules reports whether an error is that of a kernel that has no rules: of the
+// family, which may be off, or at all, where nobody answers the message.
+func noRules(err error) bool { return isOneOf(err, unix.EAFNOSUPPORT, unix.EOPNOTSUPP) }
+
+// PolicyRouting asks for the rules of a family: where there are none at all, the
+// kernel takes the number of any table for the main one's.
+func (k *Kernel) PolicyRouting(ctx context.Context, f routes.Family) error {
+	_, err := k.ruleMessages(ctx, f)
+	if noRules(err) {
+		return NoPolicyRoutingError{f}
+	}
+	return err
+}
+
+// A NoPolicyRoutingError is what a kernel lacks that has one table of a family.
+type NoPolicyRoutingError struct{ Family routes.Family }
+
+func (e NoPolicyRoutingError) Error() string {
+	option := map[routes.Family]string{routes.V4: "CONFIG_IP_MULTIPLE_TABLES", routes.V6: "CONFIG_IPV6_MULTIPLE_TABLES"}
+	return fmt.Sprintf("this kernel has no policy routing for IPv%d (%s)", e.Family, option[e.Family])
 }
 
 func afOf(f routes.Family) uint8 {

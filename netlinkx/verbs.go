@@ -76,7 +76,12 @@ type (
 	}
 	// Rules are the policy rules of both families.
 	Rules interface {
+		// Rules returns those of both families; a kernel that has none at all
+		// has none, which is no error.
 		Rules(ctx context.Context) ([]InstalledRule, error)
+		// PolicyRouting returns nil if the kernel can have rules of a family,
+		// and tables other than its own; a NoPolicyRoutingError if not.
+		PolicyRouting(ctx context.Context, f routes.Family) error
 		// RuleAdd adds a rule with our protocol number. A rule that exists
 		// already, whoever made it, is unix.EEXIST.
 		RuleAdd(ctx context.Context, r routes.Rule) error

@@ -90,12 +90,50 @@ func (r *resolver) routes(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("choosing routes of %s: %w", r.spec.Name, err)
 	}
+	if err := r.policyRouting(ctx, d); err != nil {
+		return err
+	}
 	r.spec.Routes, r.spec.Rules = d.Routes, d.Rules
 	if d.FwMark != 0 {
 		r.spec.MarkChosen = d.FwMark != f.FwMark
 		r.spec.Device.FwMark = &d.FwMark
 	}
 	r.trace(d.Trace)
+	return nil
+}
+
+// policyRouting refuses tables and rules where the kernel has none: it would put
+// the tunnel's default route into the main table.
+func (r *resolver) policyRouting(ctx context.Context, d routes.Decision) error {
+	takes := map[routes.Family]bool{}
+	for _, route := range d.Routes {
+		if route.Table != routes.TableMain && route.Table != routes.TableLocal {
+			takes[routes.FamilyOf(route.Dst)] = true
+		}
+	}
+	for _, f := range []routes.Family{routes.V4, routes.V6} {
+		if !takes[f] {
+			continue
+		}
+		err := r.h.Rules.PolicyRouting(ctx, f)
+		missing := netlinkx.NoPolicyRoutingError{}
+		switch {
+		case err == nil:
+		case !errors.As(err, &missing):
+			return fmt.Errorf("asking for policy routing: %w", err)
+		case r.cfg.Interface.Table.Mode != config.TableAuto:
+			return r.cfg.Errorf(config.InInterface, "Table", 0, "another table than the main one is of no use: %v", err)
+		default:
+			for n, p := range r.cfg.Peers {
+				for i, a := range p.AllowedIPs {
+					if a.Prefix.Bits() == 0 && routes.FamilyOf(a.Prefix) == f {
+						return r.cfg.Errorf(n, "AllowedIPs", i, "%s takes a table and rules of its own: %v", a.Prefix, err)
+					}
+				}
+			}
+			return err
+		}
+	}
 	return nil
 }
 

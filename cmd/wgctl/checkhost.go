@@ -151,9 +151,12 @@ func look(ctx context.Context, kernel *netlinkx.Kernel) *check.Machine {
 	if err := newStarter(newUI(nil, nil)).Available(ctx); !onlyRoot(err) {
 		m.Userspace = errorText(err)
 	}
-	_, err := kernel.Rules(ctx)
-	m.PolicyRouting = errorText(err)
 	m.IPv6 = withoutIPv6(ctx, kernel)
+	err := kernel.PolicyRouting(ctx, routes.V4)
+	if err == nil && m.IPv6 == "" {
+		err = kernel.PolicyRouting(ctx, routes.V6)
+	}
+	m.PolicyRouting = errorText(err)
 	lookAtFilters(ctx, m)
 	m.RunDir = unwritable(tunnel.RunDir())
 	m.ProcSys = unwritable("/proc/sys/net/ipv4/ip_forward")

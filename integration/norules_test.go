@@ -1,0 +1,45 @@
+// SPDX-License-Identifier: MIT
+
+package integration
+
+import (
+	"strings"
+	"testing"
+)
+
+// On a kernel without policy routing, which knows no message about rules, a split
+// tunnel lives its life, and a full one is refused before the first step.
+func TestNoPolicyRouting(t *testing.T) {
+	t.Parallel()
+	onceForAll(t)
+	h := newTunnelHost(t, "h")
+	const getRule = ", type 34)" // RTM_GETRULE
+	without := func(args ...string) Output {
+		t.Helper()
+		i := h.Inject(Fault{Kind: "EOPNOTSUPP", At: EveryCall, Names: getRule}, args...)
+		if i.Hit == "" {
+			t.Errorf("%v asked for no rules", args)
+		}
+		return i.Output
+	}
+	h.WriteFile(configOf("wg0"), splitTunnel(t))
+	for _, args := range [][]string{{"up", "wg0"}, {"status", "wg0"}, {"reload", "wg0"}, {"down", "wg0"}} {
+		if out := without(args...); out.Code != 0 {
+			t.Fatal(out)
+		}
+	}
+	before := h.Snapshot()
+	h.WriteFile(configOf("wg0"), fullTunnel(t, 0))
+	out := without("up", "wg0")
+	if out.Code != 1 || strings.Contains(out.Stderr, "[#]") || strings.Count(out.Stderr, "\n") != 1 ||
+		!strings.Contains(out.Stderr, "AllowedIPs: 0.0.0.0/0 takes a table and rules of its own: this kernel has no policy routing for IPv4 (CONFIG_IP_MULTIPLE_TABLES)") {
+		t.Error(out)
+	}
+	if now := h.Snapshot(); now != before {
+		t.Errorf("it left:\n%s\nbefore:\n%s", now, before)
+	}
+	if out := without("check", "--host"); !strings.Contains(out.Stdout, "policy routing:") || !strings.Contains(out.Stdout, "no: this kernel has no policy routing") ||
+		!strings.Contains(out.Stdout+out.Stderr, "[host-policy-routing]") {
+		t.Error(out)
+	}
+}

@@ -9,8 +9,8 @@ import (
 	"strings"
 )
 
-// Text returns the topology for people to read: networks with their hosts, then
-// tunnels.
+// Text returns the topology for people to read: networks with their hosts, those
+// that are on none, then tunnels.
 func (t *Topology) Text() string {
 	var b strings.Builder
 	for _, n := range t.Networks {
@@ -21,6 +21,11 @@ func (t *Topology) Text() string {
 		fmt.Fprintf(&b, "%s (%s)\n", n.Name, kind)
 		for i, l := range n.Links {
 			fmt.Fprintf(&b, "%s %s %s  %s\n", branch(i, len(n.Links)), l.Host.Name, l.Name, list(l.Addresses))
+		}
+	}
+	for _, h := range t.Hosts {
+		if len(h.Links) == 0 {
+			fmt.Fprintf(&b, "%s (on no network)\n", h.Name)
 		}
 	}
 	for _, tunnel := range t.Tunnels {

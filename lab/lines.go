@@ -117,7 +117,7 @@ func (s *section) add(file string, l line) error {
 	switch {
 	case !known:
 		return s.errorf(file, l, "there is no such key")
-	case l.value == "":
+	case len(fields(l.value)) == 0:
 		return s.errorf(file, l, "the value is empty")
 	case !many && s.has(l.key):
 		return s.errorf(file, l, "this is there twice")

@@ -78,7 +78,7 @@ func (p *parser) links(s *section) error {
 		if l.key != "Link" {
 			continue
 		}
-		words := strings.Fields(strings.ReplaceAll(l.value, ",", " "))
+		words := fields(l.value)
 		n := p.t.network(words[0])
 		if n == nil {
 			return s.errorf(p.file, l, "there is no network %s", words[0])
@@ -188,6 +188,9 @@ func (p *parser) route(s *section, l line, h *Host) error {
 	prefix, err := netip.ParsePrefix(strings.TrimSpace(to))
 	if !ok || err != nil {
 		return s.errorf(p.file, l, "a route is \"PREFIX via HOST\" or \"PREFIX via ADDRESS\"")
+	}
+	if len(fields(via)) == 0 {
+		return s.errorf(p.file, l, "there is no address of a gateway")
 	}
 	gateways, err := p.gateways(s, l.of(via), h)
 	if err != nil {

@@ -60,6 +60,14 @@ func TestNetworkd(t *testing.T) {
 	networkd := startNetworkd(t, h)
 	h.WriteFile(configOf("wg0"), fullTunnel(t, 0))
 	wgctlOK(h, "up", "wg0")
+	warned := func(want bool) {
+		t.Helper()
+		// The host may lack other things, too.
+		if out := h.Run(Bin(t), "check", "--host"); strings.Contains(out.Stdout, "[host-networkd]") != want {
+			t.Errorf("warned of networkd: want %t\n%v", want, out)
+		}
+	}
+	warned(true)
 	mended := func(lost ...string) {
 		t.Helper()
 		var steps string
@@ -83,9 +91,13 @@ func TestNetworkd(t *testing.T) {
 	h.WriteFileMode("/etc/systemd/network/10-wgctl.network", "[Match]\nName=wg*\n[Link]\nUnmanaged=yes\n", 0o644)
 	networkd.Signal(syscall.SIGTERM)
 	networkd.Wait(20 * time.Second)
+	h.Must("mv", "/etc/systemd/networkd.conf.d/wgctl.conf", "/run/aside")
+	warned(false) // /run/systemd/netif is there still
+	h.Must("mv", "/run/aside", "/etc/systemd/networkd.conf.d/wgctl.conf")
 	h.Must("ip", "address", "flush", "dev", "eth0")
 	h.Start(networkdProgram)
 	hasEth0(h)
+	warned(false)
 	whole(h, "wg0")
 	for _, link := range []string{"eth0", "wg0"} {
 		reconfigure(h, link)

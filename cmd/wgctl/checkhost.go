@@ -243,29 +243,6 @@ func lookAtFiles(m *check.Machine) {
 	}
 }
 
-// networkdFlushes reports whether systemd-networkd runs and isn't told to leave
-// the rules and routes of others alone (networkd.conf(5)).
-func networkdFlushes() bool {
-	if _, err := os.Stat("/run/systemd/netif/state"); err != nil {
-		return false
-	}
-	files := []string{"/etc/systemd/networkd.conf"}
-	for _, dir := range []string{"/usr/lib", "/run", "/etc"} {
-		more, _ := filepath.Glob(dir + "/systemd/networkd.conf.d/*.conf")
-		files = append(files, more...)
-	}
-	keeps := map[string]bool{}
-	for _, file := range files {
-		text, _ := os.ReadFile(file)
-		for line := range strings.Lines(string(text)) {
-			key, value, _ := strings.Cut(strings.TrimSpace(line), "=")
-			value = strings.ToLower(strings.TrimSpace(value))
-			keeps[strings.TrimSpace(key)] = slices.Contains([]string{"no", "false", "off", "0"}, value)
-		}
-	}
-	return !keeps["ManageForeignRoutingPolicyRules"] || !keeps["ManageForeignRoutes"]
-}
-
 // machineText prints what was found, whatever the rules say of it.
 func machineText(b *strings.Builder, f *check.Facts) {
 	m := f.Machine

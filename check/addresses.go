@@ -186,29 +186,34 @@ func mtuSmall(l *look) {
 	}
 }
 
-// mtuLarge takes 1500 for a path that isn't known.
+// mtuLarge takes 1500 for a path that isn't known: that of a peer that calls, or
+// of a name that nobody has looked up.
 func mtuLarge(l *look) {
 	mtu := l.cfg.Interface.MTU
 	if mtu == 0 {
 		return
 	}
-	least, overhead := 0, 60
-	l.eachEndpoint(func(peer int, a netip.Addr) bool {
-		if a.Is6() {
-			overhead = 80
+	const usual, over4, over6 = 1500, 60, 80
+	for i := range l.cfg.Peers {
+		addresses := l.endpoints(i)
+		if len(addresses) == 0 && mtu > usual-over4 {
+			l.at(config.InInterface, "MTU", 0, "%d doesn't fit: the way to %s isn't known, and most take %d, less %d", mtu, l.peer(i), usual, over4)
+			return
 		}
-		path := 1500
-		if l.host != nil {
-			if r, ok := l.host.path(a, l.file.Name); ok && r.MTU > 0 {
-				path = r.MTU
+		for _, a := range addresses {
+			path, overhead := usual, over4
+			if a.Is6() {
+				overhead = over6
+			}
+			if l.host != nil {
+				if r, ok := l.path(a); ok && r.MTU > 0 {
+					path = r.MTU
+				}
+			}
+			if mtu > path-overhead {
+				l.at(config.InInterface, "MTU", 0, "%d doesn't fit: the way to the endpoint takes %d, less %d", mtu, path, overhead)
+				return
 			}
 		}
-		if least == 0 || path < least {
-			least = path
-		}
-		return true
-	})
-	if least > 0 && mtu > least-overhead {
-		l.at(config.InInterface, "MTU", 0, "%d doesn't fit: the way to the endpoint takes %d, less %d", mtu, least, overhead)
 	}
 }

@@ -204,8 +204,12 @@ func allowedOwn(l *look) {
 }
 
 func allowedNone(l *look) {
+	last := make(map[config.Key]int, len(l.cfg.Peers))
 	for i, p := range l.cfg.Peers {
-		if len(p.AllowedIPs) == 0 && !slices.ContainsFunc(l.cfg.Peers[i+1:], func(q config.Peer) bool { return q.PublicKey == p.PublicKey }) {
+		last[p.PublicKey] = i
+	}
+	for i, p := range l.cfg.Peers {
+		if len(p.AllowedIPs) == 0 && last[p.PublicKey] == i {
 			l.at(i, "", 0, "%s has no AllowedIPs", l.peer(i))
 		}
 	}

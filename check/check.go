@@ -114,12 +114,13 @@ func Run(in Input) (found []Finding, silenced int) {
 	for i := range in.Files {
 		f := &in.Files[i]
 		var of []Finding
+		ways := waysOf(in.Host, f.Name)
 		for j := range Rules {
 			r := &Rules[j]
 			if r.file == nil || f.Config == nil && !r.unread {
 				continue
 			}
-			r.file(&look{rule: r, in: &in, host: in.Host, file: f, nth: i, cfg: f.Config, out: &of})
+			r.file(&look{rule: r, in: &in, host: in.Host, ways: ways, file: f, nth: i, cfg: f.Config, out: &of})
 		}
 		ignored := ignores(f.Text)
 		all := len(of)
@@ -146,6 +147,7 @@ type look struct {
 	rule    *Rule
 	in      *Input
 	host    *Facts // nil: not known
+	ways    *ways  // of the host
 	machine *Machine
 	file    *File
 	nth     int // which of the files it is

@@ -83,7 +83,7 @@ func read(t *testing.T, path, as string) (File, bool) {
 	return parsed(t, as, text), true
 }
 
-func parsed(t *testing.T, path string, text []byte) File {
+func parsed(t testing.TB, path string, text []byte) File {
 	t.Helper()
 	f := File{Path: path, Name: strings.TrimSuffix(filepath.Base(path), ".conf"), Text: text}
 	var err error

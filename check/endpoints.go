@@ -94,22 +94,22 @@ func endpointSwallowed(l *look) {
 	if l.mentions("ip route", "ip -4 route", "ip -6 route", "ip rule", "ip -4 rule", "ip -6 rule") {
 		return // they know what they do
 	}
-	routed := l.routed()
+	var routed longest[claim]
+	for _, c := range l.routed() {
+		if _, had := routed.of[c.prefix]; !had {
+			routed.put(c.prefix, c)
+		}
+	}
 	l.eachEndpoint(func(peer int, a netip.Addr) bool {
 		if l.excluded(a) || l.ownNetwork(a) {
 			return true
 		}
-		best := claim{}
-		for _, c := range routed {
-			if c.prefix.Contains(a) && (!best.prefix.IsValid() || c.prefix.Bits() > best.prefix.Bits()) {
-				best = c
-			}
-		}
-		if !best.prefix.IsValid() {
+		best, ok := routed.at(a)
+		if !ok {
 			return true
 		}
 		if l.host != nil {
-			if r, ok := l.host.path(a, l.file.Name); ok && r.Dst.Bits() > best.prefix.Bits() {
+			if r, ok := l.path(a); ok && r.Dst.Bits() > best.prefix.Bits() {
 				return true
 			}
 		}
@@ -173,7 +173,7 @@ func endpointNoRoute(l *look) {
 		return
 	}
 	l.eachEndpoint(func(peer int, a netip.Addr) bool {
-		_, ok := l.host.path(a, l.file.Name)
+		_, ok := l.path(a)
 		local := slices.ContainsFunc(l.host.Links, func(link Link) bool {
 			return slices.ContainsFunc(link.Addresses, func(p netip.Prefix) bool { return p.Masked().Contains(a) })
 		})

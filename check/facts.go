@@ -90,24 +90,6 @@ func (f *Facts) link(name string) (Link, bool) {
 	return f.Links[i], true
 }
 
-// path returns the route that a packet takes without the tunnel: the longest
-// prefix, and of those the lowest metric.
-func (f *Facts) path(to netip.Addr, own string) (best Route, ok bool) {
-	for _, r := range f.Routes {
-		if r.Link == own || !r.Dst.Contains(to) {
-			continue
-		}
-		if !ok || r.Dst.Bits() > best.Dst.Bits() || r.Dst.Bits() == best.Dst.Bits() && r.Metric < best.Metric {
-			best, ok = r, true
-		}
-	}
-	if ok && best.MTU == 0 {
-		l, _ := f.link(best.Link)
-		best.MTU = l.MTU
-	}
-	return best, ok
-}
-
 // sysctl reports whether a parameter has a value.
 func (f *Facts) sysctl(key, value string) bool { return f.Sysctls[key] == value }
 

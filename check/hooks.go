@@ -84,6 +84,17 @@ func (h hookLine) forwards() bool {
 	})
 }
 
+// ofFamily reports whether a hook is about packets of a family, or may be.
+func (h hookLine) ofFamily(six bool) bool {
+	if h.changes == nil {
+		return strings.Contains(h.text, "ip6tables") == six
+	}
+	return slices.ContainsFunc(h.changes, func(c hook.Change) bool {
+		f, ok := c.Thing.(hook.Filter)
+		return ok && !c.Remove && (f.Family == 0 || (f.Family == routes.V6) == six)
+	})
+}
+
 func hookHasKey(l *look) {
 	if l.cfg.Interface.Hooks.Empty() || l.cfg.Interface.HookMode == config.HooksOff {
 		return

@@ -48,7 +48,7 @@ var peerRules = []Rule{
 		Mend:  "give the file one key, and mode 0600",
 	}, {
 		Name: "private-key-published", Severity: Error, file: privateKeyPublished,
-		Finds: "the private key of a manual page",
+		Finds: "a private key that a document shows: wg(8), wg-quick(8), or one of wgctl's",
 		Why:   "everybody has it, and can read and speak for this host",
 		Mend:  "wgctl genkey makes one; give its public key to the peers",
 	}, {
@@ -167,13 +167,9 @@ func keyFile(l *look) {
 	}
 }
 
-// published are the public keys of private ones that documents show: of
-// wg(8) and wg-quick(8).
-var published = []string{"HIgo9xNzJMWLKASShiTqIybxZ0U3wGLiUeJ1PKf8ykw=", "cL9S5KV5wAy/AsKyYct3qz9BHxe5FYqxlb/eDthF/VY="}
-
 func privateKeyPublished(l *look) {
 	if own, ok := publicKey(l.cfg); ok && slices.Contains(published, own.String()) {
-		l.at(config.InInterface, "PrivateKey", 0, "is the example of a manual page")
+		l.at(config.InInterface, "PrivateKey", 0, "is an example that documents show")
 	}
 }
 
@@ -194,7 +190,7 @@ func keepaliveMissing(l *look) {
 			continue
 		}
 		for _, a := range l.endpoints(i) {
-			route, ok := l.host.path(a, l.file.Name)
+			route, ok := l.path(a)
 			link, _ := l.host.link(route.Link)
 			if a.Is4() && !private(a) && ok && hidden(link) {
 				l.at(i, "Endpoint", 0, "%s is reached from behind NAT (%s), without PersistentKeepalive", l.peer(i), link.Name)

@@ -47,7 +47,7 @@ var routeRules = []Rule{
 		Mend:  "sysctl net.ipv4.conf.all.rp_filter=2 and net.ipv4.conf.default.rp_filter=2: loose filtering",
 	}, {
 		Name: "forwarding-off", Severity: Warning, file: forwardingOff,
-		Finds: "peers that talk through this host, which doesn't forward",
+		Finds: "peers that talk through this host, or with the network behind it, which doesn't forward",
 		Why:   "each reaches this host, and nothing beyond it",
 		Mend:  "Forward = on; or Forward = off, which says that it is meant",
 	},
@@ -69,13 +69,7 @@ func (l *look) taken(p netip.Prefix) (Route, bool) {
 	if slices.ContainsFunc(l.cfg.Interface.ExcludedIPs, func(e netip.Prefix) bool { return overlap(e, p) }) {
 		return Route{}, false
 	}
-	i := slices.IndexFunc(l.host.Routes, func(r Route) bool {
-		return r.Dst == p && r.Metric == l.cfg.Interface.RouteMetric && r.Link != l.file.Name
-	})
-	if i < 0 {
-		return Route{}, false
-	}
-	return l.host.Routes[i], true
+	return l.ways.with(p, l.cfg.Interface.RouteMetric)
 }
 
 func subnetClash(l *look) {
@@ -178,7 +172,7 @@ func sessionCut(l *look) {
 		l.at(config.InInterface, "KillSwitch", 0, "shuts out %s, where this session comes from", from)
 		return
 	}
-	if r, ok := l.host.path(from, l.file.Name); ok && r.Dst.Bits() > 0 {
+	if r, ok := l.path(from); ok && r.Dst.Bits() > 0 {
 		return
 	}
 	for _, c := range l.claims() {
@@ -189,13 +183,19 @@ func sessionCut(l *look) {
 	}
 }
 
+// strictReversePath reports whether a new link filters strictly: the kernel takes
+// the larger of the link's own value, which begins as the default, and that of
+// all (IN_DEV_RPFILTER).
+func (f *Facts) strictReversePath() bool {
+	return max(f.Sysctls["net.ipv4.conf.all.rp_filter"], f.Sysctls["net.ipv4.conf.default.rp_filter"]) == "1"
+}
+
 // rpFilterStrict knows two kinds of tunnels whose packets come in where none
 // would go out: one with routes elsewhere than in the main table, and one that
 // routes less than it allows. Those with a default route are looked after by
 // up.
 func rpFilterStrict(l *look) {
-	if l.host == nil || !l.host.sysctl("net.ipv4.conf.all.rp_filter", "1") && !l.host.sysctl("net.ipv4.conf.default.rp_filter", "1") ||
-		l.host.sysctl("net.ipv4.conf.all.rp_filter", "2") {
+	if l.host == nil || !l.host.strictReversePath() {
 		return
 	}
 	if !slices.ContainsFunc(l.claims(), func(c claim) bool { return c.prefix.Addr().Is4() }) {
@@ -210,27 +210,70 @@ func rpFilterStrict(l *look) {
 	}
 }
 
-// forwardingOff goes by peers that have to call, as those of a hub do, and by
-// hooks that let through or masquerade what is forwarded.
+// forwardingOff goes by hooks that let through or masquerade what is forwarded,
+// and by what a host is that others call: the hub of several, the gateway of a
+// site, to which networks are routed, or a machine in several networks itself.
 func forwardingOff(l *look) {
 	in := l.cfg.Interface
 	keys := in.Forward != nil || !in.Masquerade.IsZero() || len(in.PortForwards) > 0
-	if l.host == nil || keys || !l.host.sysctl("net.ipv4.ip_forward", "0") || l.mentions("ip_forward", "forwarding") {
+	if l.host == nil || keys || l.mentions("ip_forward", "forwarding") {
 		return
 	}
-	for _, h := range l.hooks() {
-		if h.up && h.forwards() {
-			l.at(config.InInterface, string(h.phase), h.n, "is about what is forwarded, and net.ipv4.ip_forward is 0")
+	for _, six := range []bool{false, true} {
+		key := "net.ipv4.ip_forward"
+		if six {
+			key = "net.ipv6.conf.all.forwarding"
+		}
+		if l.host.sysctl(key, "0") && l.notForwarded(six, key) {
 			return
 		}
 	}
-	callers := 0
-	for _, p := range l.cfg.Peers {
-		if p.Endpoint.IsZero() {
-			callers++
+}
+
+// notForwarded tells of one family, and whether it did.
+func (l *look) notForwarded(six bool, key string) bool {
+	for _, h := range l.hooks() {
+		if h.up && h.forwards() && h.ofFamily(six) {
+			l.at(config.InInterface, string(h.phase), h.n, "is about what is forwarded, and %s is 0", key)
+			return true
 		}
 	}
-	if callers >= 2 && in.ListenPort != nil {
-		l.at(config.InInterface, "", 0, "is a hub of %d peers, and net.ipv4.ip_forward is 0", callers)
+	if l.cfg.Interface.ListenPort == nil {
+		return false
 	}
+	callers, networks := map[int]bool{}, l.networks(six)
+	for _, c := range l.claims() {
+		if c.prefix.Addr().Is6() != six {
+			continue
+		}
+		if l.cfg.Peers[c.peer].Endpoint.IsZero() {
+			callers[c.peer] = true
+		}
+		if c.prefix.Bits() > 1 && !c.prefix.IsSingleIP() && !l.ownNetwork(c.prefix.Addr()) && networks >= 2 {
+			l.at(c.peer, "AllowedIPs", c.item, "%s is behind %s, this host is in %d other networks, and %s is 0", c.prefix, l.peer(c.peer), networks, key)
+			return true
+		}
+	}
+	switch {
+	case len(callers) >= 2:
+		l.at(config.InInterface, "", 0, "is a hub of %d peers, and %s is 0", len(callers), key)
+	case len(callers) == 1 && networks >= 2:
+		l.at(config.InInterface, "", 0, "is called by a peer, this host is in %d other networks, and %s is 0", networks, key)
+	default:
+		return false
+	}
+	return true
+}
+
+// networks counts the links beside the tunnel that are in a network of the
+// family that isn't only their own.
+func (l *look) networks(six bool) (n int) {
+	for _, o := range l.host.others(l.file.Name) {
+		if !o.WireGuard && slices.ContainsFunc(o.Addresses, func(a netip.Prefix) bool {
+			return a.Addr().Is6() == six && !a.Addr().IsLinkLocalUnicast() && !a.IsSingleIP()
+		}) {
+			n++
+		}
+	}
+	return n
 }

@@ -20,7 +20,9 @@ import (
 // In the second a line that starts with "# " or "$ " is a command, with lines
 // that start with "> " as its continuation, and what follows is its output: "…" is any text, and
 // alone on a line any lines. A command without output may print what it likes.
-// All must succeed.
+// All must succeed. Private keys that a page shows, and the public ones of these,
+// are replaced by the player's own, as a reader has to; so is a key that a
+// command makes, from where the page shows it on.
 type page struct {
 	path   string
 	blocks []pageBlock
@@ -121,6 +123,11 @@ func (p page) play(t testing.TB, hosts map[string]*Host) {
 		h.Setenv("HOME", "/run")
 		h.Setenv("SSH_CONNECTION", "127.0.0.1 1 127.0.0.1 22") // whoever runs the tests doesn't matter
 	}
+	var all strings.Builder
+	for _, b := range p.blocks {
+		all.WriteString(b.text)
+	}
+	own := keysFor(t, all.String())
 	for _, b := range p.blocks {
 		where := fmt.Sprintf("%s:%d", p.path, b.line)
 		h := hosts[b.host]
@@ -134,16 +141,17 @@ func (p page) play(t testing.TB, hosts map[string]*Host) {
 			if dir := strings.SplitN(b.file, "/", 3)[1]; h.Run("mountpoint", "-q", "/"+dir).Code != 0 {
 				t.Fatalf("%s: /%s is not the host's alone: mount something there", where, dir)
 			}
-			h.WriteFileMode(b.file, b.text, 0o600)
+			h.WriteFileMode(b.file, own.in(b.text), 0o600)
 			continue
 		}
 		for _, c := range b.typedLines(t) {
-			out := h.Run("sh", "-c", "exec 2>&1\n"+c.command)
+			out := h.Run("sh", "-c", "exec 2>&1\n"+own.in(c.command))
 			if out.Code != 0 {
 				t.Fatalf("%s:%d: %v", p.path, c.line, out)
 			}
-			if c.printed && !fits(c.output, out.Stdout) {
-				t.Errorf("%s:%d: %s prints\n%sand not\n%s", p.path, c.line, strings.TrimSpace(c.command), out.Stdout, c.output)
+			own.learn(c, out.Stdout)
+			if c.printed && !fits(own.in(c.output), out.Stdout) {
+				t.Errorf("%s:%d: %s prints\n%sand not\n%s", p.path, c.line, strings.TrimSpace(c.command), out.Stdout, own.in(c.output))
 			}
 		}
 	}

@@ -28,8 +28,9 @@ func TestReadme(t *testing.T) {
 	Connect(t, h.At("eth0", "192.0.2.2/24", "2001:db8:1::2/64"), NewHost(t, "beside").At("eth0", "192.0.2.1/24"))
 	h.Must("ip", "route", "add", "default", "via", "192.0.2.1")
 	linkSettles(h)
-	h.WriteFile("/etc/wireguard/wg0.conf", string(file[1]))
-	h.WriteFile("/run/reader/office.conf", string(file[1]))
+	own := keysFor(t, string(file[1])).in(string(file[1]))
+	h.WriteFile("/etc/wireguard/wg0.conf", own)
+	h.WriteFile("/run/reader/office.conf", own)
 	h.Setenv("PATH", filepath.Dir(Bin(t))+":"+os.Getenv("PATH"))
 	h.Must("mkdir", "-m", "700", "/run/wgctl", "/run/wireguard") // which stay
 	before := h.Snapshot()

@@ -3,9 +3,6 @@
 package integration
 
 import (
-	"crypto/ecdh"
-	"crypto/rand"
-	"encoding/base64"
 	"encoding/json"
 	"fmt"
 	"regexp"
@@ -14,24 +11,6 @@ import (
 	"testing"
 	"time"
 )
-
-// A keyPair is a WireGuard private key and its public key, in base64.
-type keyPair struct{ private, public string }
-
-func newKeyPair(t testing.TB) keyPair {
-	t.Helper()
-	var k [32]byte
-	if _, err := rand.Read(k[:]); err != nil {
-		t.Fatal(err)
-	}
-	k[0], k[31] = k[0]&248, k[31]&127|64 // as wg genkey clamps it
-	private, err := ecdh.X25519().NewPrivateKey(k[:])
-	if err != nil {
-		t.Fatal(err)
-	}
-	text := base64.StdEncoding.EncodeToString
-	return keyPair{text(k[:]), text(private.PublicKey().Bytes())}
-}
 
 // interfaceSection is the head of a wg-quick file; lines are "Key = value".
 func interfaceSection(k keyPair, lines ...string) string {

@@ -108,11 +108,18 @@ func TestCompletionOfNames(t *testing.T) {
 		{"wg-quick up of", []string{"office"}},
 		{"wireguard-go --f", []string{"--foreground"}},
 	}
+	completesAll(h, cases)
+}
+
+// completesAll holds what each shell offers against what it must: by the script
+// for the line's own command, of which that of wgctl itself has no name.
+func completesAll(h *Host, cases []completionCase) {
+	h.t.Helper()
 	for shell, complete := range map[string]func(name, line string) []string{
 		"bash": func(name, line string) []string { return bashCompletes(h, name, line) },
 		"zsh":  func(name, line string) []string { return zshCompletes(h, name, line) },
 		"fish": func(name, line string) []string {
-			return strings.Split(h.Must("env", "HOME=/run", "fish", "--no-config", "-c", fmt.Sprintf("wgctl completion fish %s | source; complete -C '%s'", name, line)).Stdout, "\n")
+			return strings.Split(h.Must("env", "HOME=/run", "fish", "--no-config", "-c", fmt.Sprintf("wgctl completion fish %s | source; complete -C '%s'", scriptOf(name), line)).Stdout, "\n")
 		},
 	} {
 		for _, c := range cases {
@@ -124,11 +131,48 @@ func TestCompletionOfNames(t *testing.T) {
 			}
 			for _, w := range c.want {
 				if !slices.Contains(got, w) {
-					t.Errorf("%s: %q completes to %q, without %s", shell, c.line, got, w)
+					h.t.Errorf("%s: %q completes to %q, without %s", shell, c.line, got, w)
 				}
 			}
 		}
 	}
+}
+
+// scriptOf is the word after which "wgctl completion SHELL" prints the script of
+// a name: none for wgctl's own.
+func scriptOf(name string) string {
+	if name == "wgctl" {
+		return ""
+	}
+	return name
+}
+
+// wgctl's own verbs, flags, interfaces and files complete in the three shells,
+// those of wg among them.
+func TestCompletion(t *testing.T) {
+	Only(t, Userspace) // nothing in it is the backend's
+	Need(t, "bash", "zsh", "fish")
+	h := newWgHost(t, "h")
+	ourNames(h)
+	h.Must("ln", "-s", Bin(t), "/run/path/wgctl")
+	h.Must("wg", "setconf", "wg0", "/run/c/base")
+	h.WriteFile(configOf("office"), "[Interface]\n")
+	h.Must("ip", "netns", "add", "box")
+	completesAll(h, []completionCase{
+		{"wgctl re", []string{"reload"}},
+		{"wgctl ", []string{"up", "down", "status", "check", "lab", "show", "completion"}},
+		{"wgctl up of", []string{"office"}},
+		{"wgctl up --back", []string{"--backend"}},
+		{"wgctl up --backend ", []string{"auto", "kernel", "userspace"}},
+		{"wgctl up --netns ", []string{"box"}},
+		{"wgctl status --", []string{"--json", "--netns-all"}},
+		{"wgctl plan ", []string{"up", "down", "reload"}},
+		{"wgctl completion ", []string{"bash", "zsh", "fish"}},
+		{"wgctl lab ", []string{"up", "down", "exec", "graph"}},
+		{"wgctl lab graph --format ", []string{"text", "dot", "svg"}},
+		{"wgctl show ", []string{"wg0", "all", "interfaces"}},
+		{"wgctl set wg0 peer AQ", []string{wgKey1}},
+	})
 }
 
 // bashCompletes runs what bash would run on Tab, and then what it does by
@@ -137,12 +181,12 @@ func bashCompletes(h *Host, name, line string) []string {
 	h.t.Helper()
 	words := lineWords(line)
 	return strings.Split(h.Must("bash", "--norc", "-c", fmt.Sprintf(`. /usr/share/bash-completion/bash_completion
-. <(wgctl completion bash %[1]s)
+. <(wgctl completion bash %[6]s)
 compopt() { [[ $* == *default* || $* == *filenames* ]] && files=yes; return 0; }
 COMP_LINE=%[2]s COMP_POINT=%[3]d COMP_TYPE=9 COMP_WORDS=(%[4]s) COMP_CWORD=%[5]d
 "$(complete -p %[1]s | sed 's/.*-F \([^ ]*\) .*/\1/')" %[1]s
 ((${#COMPREPLY[@]})) || COMPREPLY=($(compgen -f -- "${COMP_WORDS[COMP_CWORD]}"))
-printf '%%s\n' "${COMPREPLY[@]}"`, name, shellWord(line), len(line), shellWords(words), len(words)-1)).Stdout, "\n")
+printf '%%s\n' "${COMPREPLY[@]}"`, name, shellWord(line), len(line), shellWords(words), len(words)-1, scriptOf(name))).Stdout, "\n")
 }
 
 // zshCompletes shows what the script hands to zsh's own functions.
@@ -150,12 +194,12 @@ func zshCompletes(h *Host, name, line string) []string {
 	h.t.Helper()
 	words := lineWords(line)
 	return strings.Split(h.Must("zsh", "-f", "-c", fmt.Sprintf(`autoload -Uz compinit; compinit -u -D -d /run/zcompdump
-eval "$(wgctl completion zsh %[1]s)"
+eval "$(wgctl completion zsh %[4]s)"
 [[ $_comps[%[1]s] == _%[1]s ]] || exit 3
 _describe() { [[ -n $completions ]] && print -rl -- "${(@)completions//:*/}"; }
 _arguments() { eval "print -rl -- ${words[CURRENT]}*(N)"; }
 words=(%[2]s) CURRENT=%[3]d
-_%[1]s`, name, shellWords(words), len(words))).Stdout, "\n")
+_%[1]s`, name, shellWords(words), len(words), scriptOf(name))).Stdout, "\n")
 }
 
 // lineWords parts a line as a shell does, with an empty last word where one is

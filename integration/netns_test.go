@@ -89,7 +89,15 @@ func TestUpInNamespace(t *testing.T) {
 		t.Errorf("the host's nameservers were changed: %s", got)
 	}
 	said(t, wgctlOK(b.host, "status", "--netns", "box").Stdout, "wg0 (up)", "drift:        none", "10.8.0.2")
-	said(t, wgctlOK(b.host, "show", "--netns", "box", "wg0").Stdout, "endpoint: 10.0.0.2:51820")
+	for _, args := range []string{"show --netns box wg0", "show wg0 --netns box", "show --netns-all box wg0", "show wg0 --netns-all=box", "show --netns=/run/netns/box"} {
+		said(t, wgctlOK(b.host, strings.Fields(args)...).Stdout, "endpoint: 10.0.0.2:51820")
+	}
+	said(t, wgctlOK(b.host, "show", "wg0", "--netns", "box", "endpoints").Stdout, "10.0.0.2:51820\n")
+	said(t, wgctlFails(b.host, 2, "show", "--netns", "box", "wg0", "--netns-all", "box").Stderr, "show takes --netns or --netns-all, not both")
+	said(t, wgctlFails(b.host, 2, "show", "wg0", "--netns").Stderr, "--netns takes a NAME, PATH or PID")
+	wgctlOK(b.host, "set", "wg0", "fwmark", "7", "--netns-all", "box")
+	said(t, wgctlOK(b.host, "show", "wg0", "fwmark", "--netns", "box").Stdout, "0x7\n")
+	wgctlOK(b.host, "set", "--netns", "box", "wg0", "fwmark", "0")
 	said(t, wgctlOK(b.host, "reload", "--netns", "box", "wg0").Stderr, "nothing to change")
 	// From inside it is a tunnel like any other.
 	said(t, b.inside(Bin(t)+" reload wg0 2>&1"), "nothing to change")

@@ -172,16 +172,26 @@ func (p *place) resolvConf() string {
 	return namespace.EtcDir + "/" + p.Name + "/resolv.conf"
 }
 
-// takeNetns takes --netns out of the words of a verb that reads its own.
-func takeNetns(args []string) (word string, rest []string, err error) {
-	if len(args) == 0 || args[0] != "--netns" && !strings.HasPrefix(args[0], "--netns=") {
-		return "", args, nil
+// takeNetns takes --netns and --netns-all out of the words of a verb that reads
+// its own, wherever they stand: none of its words begins with two dashes.
+func takeNetns(verb string, args []string) (word string, all bool, rest []string, err error) {
+	taken := ""
+	for len(args) > 0 {
+		flag, value, has := strings.Cut(args[0], "=")
+		if flag != "--netns" && flag != "--netns-all" {
+			rest, args = append(rest, args[0]), args[1:]
+			continue
+		}
+		if !has {
+			if len(args) < 2 {
+				return "", false, nil, usageError{fmt.Errorf("%s takes a NAME, PATH or PID", flag)}
+			}
+			value, args = args[1], args[1:]
+		}
+		if taken != "" && taken != flag {
+			return "", false, nil, usageError{fmt.Errorf("%s takes --netns or --netns-all, not both", verb)}
+		}
+		taken, word, args = flag, value, args[1:]
 	}
-	if v, ok := strings.CutPrefix(args[0], "--netns="); ok {
-		return v, args[1:], nil
-	}
-	if len(args) < 2 {
-		return "", nil, usageError{errors.New("--netns takes a NAME, PATH or PID")}
-	}
-	return args[1], args[2:], nil
+	return word, taken == "--netns-all", rest, nil
 }

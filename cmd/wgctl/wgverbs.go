@@ -32,9 +32,9 @@ func newWgVerbs(ui *ui) []*cobra.Command {
 				if len(args) == 1 && (args[0] == "-h" || args[0] == "--help") {
 					return cmd.Help()
 				}
-				word, args, err := takeNetns(args)
+				word, all, args, err := takeNetns(v.name, args)
 				if err == nil && word != "" {
-					err = ui.goTo(cmd.Context(), v.name, word, false, nil)
+					err = ui.goTo(cmd.Context(), v.name, word, all, nil)
 				}
 				if err != nil {
 					return err

@@ -3,6 +3,8 @@
 package integration
 
 import (
+	"encoding/xml"
+	"io"
 	"strings"
 	"testing"
 	"time"
@@ -81,6 +83,76 @@ func TestLabFails(t *testing.T) {
 	h.Unchanged(before)
 }
 
+// graph draws a lab that needn't be up, nor any right: as text, for Graphviz, as a
+// picture.
+func TestLabGraph(t *testing.T) {
+	Only(t, Userspace) // the backend does not matter
+	h := NewHost(t, "h")
+	h.WriteFileMode("/tmp/office.lab", officeLab, 0o644)
+	const text = `internet (switch)
+├─ hub eth0  203.0.113.1/24
+├─ branch eth0  203.0.113.2/24
+└─ router eth0  203.0.113.3/24
+home (cable)
+├─ router eth1  192.168.1.1/24
+└─ laptop eth0  192.168.1.2/24
+wg0 (tunnel, by way of hub)
+├─ hub  10.8.0.1/24, fd08::1/64  at 203.0.113.1
+├─ branch  10.8.0.2/24, fd08::2/64  at 203.0.113.2
+└─ laptop  10.8.0.3/24, fd08::3/64  roaming
+`
+	const dot = `graph "office" {
+	"hub" [shape=box];
+	"branch" [shape=box];
+	"router" [shape=box];
+	"laptop" [shape=box];
+	"internet" [shape=ellipse];
+	"hub" -- "internet" [label="eth0 203.0.113.1/24"];
+	"branch" -- "internet" [label="eth0 203.0.113.2/24"];
+	"router" -- "internet" [label="eth0 203.0.113.3/24"];
+	"home" [shape=ellipse];
+	"router" -- "home" [label="eth1 192.168.1.1/24"];
+	"laptop" -- "home" [label="eth0 192.168.1.2/24"];
+	"hub" -- "branch" [style=dashed, label="wg0"];
+	"hub" -- "laptop" [style=dashed, label="wg0"];
+}
+`
+	h.Must("install", "-D", "-m", "0755", Bin(t), "/run/anybody/wgctl")
+	graph := func(words ...string) Output {
+		return h.Run(append([]string{"setpriv", "--reuid", "65534", "--regid", "65534", "--clear-groups", "/run/anybody/wgctl", "lab", "graph", "/tmp/office.lab"}, words...)...)
+	}
+	for want, words := range map[string][]string{text: nil, dot: {"--format", "dot"}} {
+		if out := graph(words...); out.Code != 0 || out.Stdout != want || out.Stderr != "" {
+			t.Errorf("%v, want\n%s", out, want)
+		}
+	}
+	if out := graph("--format", "text"); out.Stdout != text {
+		t.Errorf("%v", out)
+	}
+	svg := graph("--format=svg").Stdout
+	names, lines := 0, 0
+	for d := xml.NewDecoder(strings.NewReader(svg)); ; {
+		token, err := d.Token()
+		if err == io.EOF {
+			break
+		}
+		if err != nil {
+			t.Fatalf("%v in\n%s", err, svg)
+		}
+		if e, ok := token.(xml.StartElement); ok && e.Name.Space == "http://www.w3.org/2000/svg" {
+			names += map[string]int{"text": 1}[e.Name.Local]
+			lines += map[string]int{"line": 1}[e.Name.Local]
+		}
+	}
+	if names != 6 || lines != 7 {
+		t.Errorf("a picture of %d names and %d lines:\n%s", names, lines, svg)
+	}
+	if out := graph("--format", "pdf"); out.Code != 2 || out.Stdout != "" || out.Stderr != "wgctl: --format must be text, dot or svg: \"pdf\"\n" {
+		t.Errorf("%v", out)
+	}
+	h.Must("rm", "/tmp/office.lab")
+}
+
 func TestLabKilled(t *testing.T) {
 	Only(t, Userspace) // the backend does not matter
 	Need(t, "timeout")
@@ -95,8 +167,24 @@ func TestLabKilled(t *testing.T) {
 		})
 		if h.Exists("/run/wgctl/lab/office") {
 			wgctlOK(h, "lab", "down", "office")
+		} else {
+			said(t, wgctlFails(h, 1, "lab", "down", "office").Stderr, "lab office is not up")
 		}
-		h.Run("sh", "-c", "rm -rf /run/wgctl/lab/.new-*; rmdir /run/wgctl/lab")
+		h.Unchanged(before)
+	}
+	// Killed when it changes something for the first to the fifth time: before and
+	// after its folder is there, and before and after its topology is.
+	for at := range 5 {
+		i := h.Inject(Fault{Kind: FaultKill, At: at + 1, Changes: true, Names: "/run/wgctl/lab"}, "lab", "up", "/tmp/office.lab")
+		if i.Hit == "" {
+			t.Fatalf("not killed: %v", i)
+		}
+		if h.Exists("/run/wgctl/lab/office") {
+			said(t, wgctlFails(h, 1, "lab", "up", "/tmp/office.lab").Stderr, `hint: "wgctl lab down office" takes it away`)
+			wgctlOK(h, "lab", "down", "office")
+		} else {
+			h.Wgctl("lab", "down", "office")
+		}
 		h.Unchanged(before)
 	}
 	h.Must("rm", "/tmp/office.lab")

@@ -66,6 +66,7 @@ func newLabDown(ui *ui) *cobra.Command {
 			if err := needRoot("lab down"); err != nil {
 				return err
 			}
+			defer func() { _ = os.Remove(labsDir()) }() // if there is none
 			name, err := labNamed(args)
 			if err != nil {
 				return err
@@ -181,9 +182,7 @@ func labs() ([]string, error) {
 	}
 	var names []string
 	for _, e := range entries {
-		if !strings.HasPrefix(e.Name(), ".") { // of a run that was killed
-			names = append(names, e.Name())
-		}
+		names = append(names, e.Name())
 	}
 	return names, nil
 }
@@ -214,11 +213,15 @@ func labNamed(args []string) (string, error) {
 	return "", usageError{fmt.Errorf("there are several labs: %s", strings.Join(names, ", "))}
 }
 
-// standing returns the topology of a lab that is up.
+// standing returns the topology of a lab that is up. One that was killed before it
+// made anything has no hosts.
 func standing(name string) (*lab.Topology, error) {
 	path := filepath.Join(labDir(name), topologyFile)
 	b, err := os.ReadFile(path)
 	if errors.Is(err, fs.ErrNotExist) {
+		if _, err := os.Stat(labDir(name)); err == nil {
+			return &lab.Topology{Name: name}, nil
+		}
 		return nil, fmt.Errorf("lab %s is not up", name)
 	}
 	if err != nil {

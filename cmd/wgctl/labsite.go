@@ -42,26 +42,24 @@ func (s *labSite) up(ctx context.Context, text string) error {
 	return err
 }
 
-// claim makes the folder of the lab, with its topology in it or not at all.
+// claim makes the folder of the lab, and then its topology: of a run that was
+// killed in between the folder is all that there is.
 func (s *labSite) claim(text string) error {
+	dir := labDir(s.top.Name)
 	if err := os.MkdirAll(labsDir(), 0o700); err != nil {
 		return fmt.Errorf("making the folder of labs: %w", err)
 	}
-	unnamed, err := os.MkdirTemp(labsDir(), ".new-")
-	if err == nil {
-		err = os.WriteFile(filepath.Join(unnamed, topologyFile), []byte(text), 0o600)
-	}
-	if err == nil {
-		err = os.Rename(unnamed, labDir(s.top.Name))
-	}
-	if err == nil {
-		return nil
-	}
-	_ = os.RemoveAll(unnamed)
+	err := os.Mkdir(dir, 0o700)
 	if errors.Is(err, fs.ErrExist) {
 		return withHint(fmt.Errorf("lab %s is up already, or left of a run that was killed", s.top.Name), fmt.Sprintf(`"wgctl lab down %s" takes it away`, s.top.Name))
 	}
-	return fmt.Errorf("making the folder of the lab: %w", err)
+	if err != nil {
+		return fmt.Errorf("making the folder of the lab: %w", err)
+	}
+	if err := renameio.WriteFile(filepath.Join(dir, topologyFile), []byte(text), 0o600); err != nil {
+		return errors.Join(fmt.Errorf("writing the topology: %w", err), os.RemoveAll(dir))
+	}
+	return nil
 }
 
 // free reports a namespace of somebody else's that has a name of the lab's.

@@ -3,9 +3,13 @@
 package integration
 
 import (
+	"debug/elf"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -61,6 +65,83 @@ func TestARM64(t *testing.T) {
 		t.Errorf("showconf:\n%s\nwant:\n%s", got, want)
 	}
 	wgctlOK(h, "down", "wg0")
+}
+
+// A release has a program of each kind of processor that the documents name, of
+// the right one and static: those that differ most from this one are built.
+func TestRelease(t *testing.T) {
+	t.Parallel()
+	Only(t, Userspace) // the guest has no compiler
+	Need(t, "git")
+	machines := map[string]elf.Machine{"386": elf.EM_386, "armv7": elf.EM_ARM, "riscv64": elf.EM_RISCV, "mipsle": elf.EM_MIPS}
+	dir := t.TempDir()
+	cmd := exec.Command("../scripts/release", append([]string{dir}, slices.Sorted(maps.Keys(machines))...)...)
+	cmd.Env = append(os.Environ(), "VERSION=v0")
+	out, err := cmd.Output()
+	if err != nil {
+		t.Fatalf("building: %v\n%s", err, out)
+	}
+	for arch, machine := range machines {
+		f, err := elf.Open(filepath.Join(dir, "wgctl-linux-"+arch))
+		if err != nil {
+			t.Errorf("%s: %v", arch, err)
+			continue
+		}
+		libraries, _ := f.ImportedLibraries()
+		if f.Machine != machine || len(libraries) > 0 || f.Section(".interp") != nil || f.Data != elf.ELFDATA2LSB {
+			t.Errorf("%s: a program for %v (%v), with libraries %q", arch, f.Machine, f.Data, libraries)
+		}
+		f.Close()
+	}
+	script, err := os.ReadFile("../scripts/release")
+	if err != nil {
+		t.Fatal(err)
+	}
+	page, err := os.ReadFile("../docs/netns.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	all := strings.Fields(regexp.MustCompile(`(?m)^all="(.*)"$`).FindStringSubmatch(string(script))[1])
+	for _, arch := range append([]string{"amd64", "arm64"}, slices.Sorted(maps.Keys(machines))...) {
+		if !slices.Contains(all, arch) {
+			t.Errorf("a release has no %s", arch)
+		}
+	}
+	if names := strings.Join(all[:len(all)-1], ", ") + " and " + all[len(all)-1]; !strings.Contains(string(page), names) {
+		t.Errorf("docs/netns.md doesn't say %q", names)
+	}
+}
+
+// The mend of a module for processors of 32 bits is checked: without its line
+// the release stops, and says so.
+func TestReleaseMendsNothing(t *testing.T) {
+	Only(t, Userspace)
+	Need(t, "git")
+	root, err := filepath.Abs("..")
+	if err != nil {
+		t.Fatal(err)
+	}
+	script, err := os.ReadFile("../scripts/release")
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	if err := os.Mkdir(filepath.Join(dir, "scripts"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	stale := filepath.Join(dir, "scripts", "release")
+	if err := os.WriteFile(stale, []byte(strings.Replace(string(script), `s/transaction"`, `s/transactions"`, 1)), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range []string{"go.mod", "go.sum"} {
+		if err := os.Symlink(filepath.Join(root, f), filepath.Join(dir, f)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	out, err := exec.Command(stale, t.TempDir(), "386").CombinedOutput()
+	if err == nil || !strings.Contains(string(out), "release: google/nftables has another conn.go") {
+		t.Errorf("%v: %s", err, out)
+	}
 }
 
 // One source makes the same bytes, wherever it lies.

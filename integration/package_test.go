@@ -7,7 +7,9 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -51,20 +53,86 @@ func (d *plainDebian) in(script string) string {
 // files are all of the Debian but what packaging itself writes down.
 func (d *plainDebian) files() string {
 	d.t.Helper()
-	return d.in(`find / -xdev \( -path /var/lib/dpkg -o -path /var/log -o -path /var/cache -o -path /tmp \) -prune -o \
+	return d.in(`find / -xdev \( -path /var/lib/dpkg -o -path /var/lib/apt -o -path /var/log -o -path /var/cache -o -path /tmp \) -prune -o \
 		! -type d -printf '%M %u:%g %p %l\n' | LC_ALL=C sort`)
 }
 
-// makePackages makes the packages of the wgctl under test in a folder that the
-// Debian sees as /tmp/VERSION.
-func (d *plainDebian) makePackages(version string) {
-	d.t.Helper()
-	out := d.t.TempDir()
-	cmd := exec.Command("../scripts/package", Bin(d.t), "v"+version, "amd64", Bin(d.t), out)
-	if text, err := cmd.CombinedOutput(); err != nil {
-		d.t.Fatalf("scripts/package: %v\n%s", err, text)
+// packagesOf makes the packages of a version once in a run: 1.0.0 of the wgctl
+// under test, 1.0.1 by make as a user does it, of a binary that has that version
+// too.
+func packagesOf(t testing.TB, version string) (dir string) {
+	t.Helper()
+	packagesMade.Lock()
+	defer packagesMade.Unlock()
+	root, err := filepath.Abs("..")
+	if err != nil {
+		t.Fatal(err)
 	}
-	d.Must("cp", "-a", out, d.root+"/tmp/"+version)
+	dir = filepath.Join(root, "build/packages-of-tests")
+	if packagesMade.versions[version] {
+		return dir
+	}
+	making := exec.Command(filepath.Join(root, "scripts/package"), Bin(t), "v"+version, "amd64", Bin(t), dir)
+	if version == "1.0.1" {
+		// In a copy of the source, as make writes its wgctl anew.
+		making = exec.Command("sh", "-ec", `git ls-files -co --exclude-standard -z | xargs -0 cp --parents -t "$1"
+			export GIT_DIR=$(git rev-parse --absolute-git-dir)
+			make -C "$1" package VERSION=v1.0.1 ARCH=amd64
+			mkdir -p "$2" && cp "$1"/build/package/* "$2"`, "sh", t.TempDir(), dir)
+		making.Dir = root
+	}
+	if out, err := making.CombinedOutput(); err != nil {
+		t.Fatalf("making packages: %v\n%s", err, out)
+	}
+	packagesMade.versions[version] = true
+	return dir
+}
+
+var packagesMade = struct {
+	sync.Mutex
+	versions map[string]bool
+}{versions: map[string]bool{}}
+
+// makePackages makes the packages of a version, in a folder that the Debian sees
+// as /tmp/VERSION.
+func (d *plainDebian) makePackages(versions ...string) {
+	d.t.Helper()
+	for _, version := range versions {
+		dir := packagesOf(d.t, version)
+		files, err := filepath.Glob(dir + "/*" + version + "-1[._]*")
+		if err != nil || len(files) != 4 {
+			d.t.Fatalf("%s has %q, %v", dir, files, err)
+		}
+		d.Must(append([]string{"install", "-D", "-m", "644", "-t", d.root + "/tmp/" + version}, files...)...)
+	}
+}
+
+// contents are what the package of the tool itself must have, below /usr.
+var contents = []string{
+	"bin/wgctl", "lib/systemd/system/wgctl@.service", "lib/systemd/system/wgctl.target",
+	"share/man/man8/wgctl.8.gz", "share/man/man5/wgctl.conf.5.gz", "share/man/man7/wgctl-compat.7.gz",
+	"share/bash-completion/completions/wgctl", "share/zsh/site-functions/_wgctl", "share/fish/vendor_completions.d/wgctl.fish",
+	"share/doc/wgctl/copyright", "share/doc/wgctl/README.md", "share/doc/wgctl/CHANGELOG.md", "share/doc/wgctl/first-steps.md", "share/doc/wgctl/howto/full-tunnel.md",
+	"share/doc/wgctl/examples/hooks.conf", "share/doc/wgctl/examples/ansible.yml", "share/doc/wgctl/examples/cloud-init.yaml",
+}
+
+// namesContents are those of the package of the other names.
+var namesContents = []string{
+	"bin/wg", "bin/wg-quick", "bin/wireguard-go", "lib/systemd/system/wg-quick@.service", "lib/systemd/system/wg-quick.target",
+	"share/man/man8/wg.8.gz", "share/man/man8/wg-quick.8.gz", "share/man/man8/wireguard-go.8.gz",
+	"share/bash-completion/completions/wg", "share/bash-completion/completions/wg-quick", "share/zsh/site-functions/_wg", "share/zsh/site-functions/_wg-quick",
+	"share/fish/vendor_completions.d/wg.fish", "share/fish/vendor_completions.d/wg-quick.fish",
+}
+
+// holds reports what a list of files lacks.
+func holds(t testing.TB, list string, want []string) {
+	t.Helper()
+	files := strings.Fields(list)
+	for _, w := range want {
+		if !slices.Contains(files, "/usr/"+w) {
+			t.Errorf("the package has no /usr/%s", w)
+		}
+	}
 }
 
 // The packages go into a Debian that has nothing else, work, are upgraded while
@@ -74,8 +142,7 @@ func TestPackages(t *testing.T) {
 	Only(t, Userspace)
 	Need(t, "rpm", "dpkg-deb", "debootstrap")
 	d := newPlainDebian(t)
-	d.makePackages("1.0.0")
-	d.makePackages("1.0.1")
+	d.makePackages("1.0.0", "1.0.1")
 	relay := NewHost(t, "relay")
 	Connect(t, d.At("eth0", "192.0.2.1/24"), relay.At("eth0", "192.0.2.2/24"))
 	keys, relayKeys := newKeyPair(t), newKeyPair(t)
@@ -97,7 +164,19 @@ func TestPackages(t *testing.T) {
 		t.Errorf("its wg, its conffiles, /etc/wireguard: %s", got)
 	}
 
+	holds(t, d.in("dpkg -L wgctl"), contents)
+	holds(t, d.in("dpkg -L wgctl-wireguard-tools"), namesContents)
+	// What is in there is whole: pages that unpack, links that lead somewhere,
+	// completions of the shell that they are for.
+	d.in(`for p in /usr/share/man/man*/wg*.gz /usr/share/man/man8/wireguard-go.8.gz; do gzip -t $p; zcat $p | grep -q '^.TH' || { echo "$p is no page" >&2; exit 1; }; done
+		for f in $(dpkg -L wgctl wgctl-wireguard-tools); do [ -e $f ] || { echo "$f leads nowhere" >&2; exit 1; }; done
+		for s in bash-completion/completions/ zsh/site-functions/_ zsh/vendor-completions/_; do for n in wgctl wg wg-quick; do test -s /usr/share/$s$n; done; done
+		bash -n /usr/share/bash-completion/completions/wgctl; head -1 /usr/share/zsh/site-functions/_wgctl | grep -q '^#compdef wgctl'
+		grep -q '^ExecStart=/usr/bin/wgctl ' /usr/lib/systemd/system/wgctl@.service
+		grep -q '^87	*wgctl' /etc/iproute2/rt_protos.d/wgctl.conf || grep -q '^87 *wgctl' /etc/iproute2/rt_protos.d/wgctl.conf`)
+
 	d.WriteFile(d.root+"/etc/wireguard/wg0.conf", conf)
+	old := d.in("wgctl version")
 	d.in("wgctl up wg0")
 	if got := d.in("ip -4 rule show >/dev/null; ip route show proto wgctl table all; wg-quick strip wg0 | head -1"); !strings.Contains(got, "[Interface]") {
 		t.Errorf("ip by the protocol's name, and wg-quick: %s", got)
@@ -106,13 +185,22 @@ func TestPackages(t *testing.T) {
 	ping := relay.Start("ping", "-q", "-i", "0.05", "10.9.0.1")
 	d.in("dpkg -i /tmp/1.0.1/*.deb")
 	d.in("wgctl status --json >/tmp/status; wgctl plan reload wg0 --check; wgctl reload wg0")
+	if now := d.in("wgctl version"); now == old || !strings.Contains(now, "v1.0.1") {
+		t.Errorf("it was upgraded from %sto %s", old, now)
+	}
 	ping.Signal(syscall.SIGINT)
 	out := ping.Wait(10 * time.Second)
 	if m := regexp.MustCompile(`(\d+) packets transmitted, (\d+) received`).FindStringSubmatch(out.Stdout); m == nil || m[1] != m[2] || m[1] == "0" {
 		t.Errorf("while the package was upgraded: %v", out)
 	}
 
-	d.in("dpkg -P wgctl-wireguard-tools wgctl")
+	// And back to the original, which takes the names again and leaves the tunnel.
+	d.in("apt-get install -y --no-install-recommends --allow-downgrades /tmp/wireguard-tools_*.deb")
+	if got := d.in("wg --version; readlink /usr/bin/wg || echo a file; dpkg-query -W -f '${Package} ${db:Status-Abbrev}\n' 'wgctl*' wireguard-tools; wgctl status wg0"); !strings.HasPrefix(got, "wireguard-tools v1.0.20210914") ||
+		!strings.Contains(got, "\na file\n") || !strings.Contains(got, "wireguard-tools ii") || strings.Contains(got, "wgctl-wireguard-tools ii") || !strings.Contains(got, "drift:        none") {
+		t.Errorf("back to wireguard-tools: %s", got)
+	}
+	d.in("dpkg -P wireguard-tools wgctl-wireguard-tools wgctl")
 	if out := d.Run("ip", "link", "show", "dev", "wg0"); out.Code == 0 {
 		t.Errorf("after the purge: %v", out)
 	}
@@ -125,18 +213,63 @@ func TestPackages(t *testing.T) {
 	}
 }
 
+// The first steps begin with the package, in an empty Debian.
+func TestInstalling(t *testing.T) {
+	Only(t, Userspace)
+	Need(t, "dpkg-deb", "debootstrap", "rpm")
+	d := newPlainDebian(t)
+	d.makePackages("1.0.0")
+	commands := 0
+	for _, b := range readPage(t, "../docs/first-steps.md").blocks {
+		if b.host != "debian" {
+			continue
+		}
+		for _, c := range b.typedLines(t) {
+			commands++
+			if got := d.in("cd /tmp/1.0.0; exec 2>&1\n" + c.command); c.printed && !fits(c.output, got) {
+				t.Errorf("line %d: %sprints\n%sand not\n%s", c.line, c.command, got, c.output)
+			}
+		}
+	}
+	if commands < 4 {
+		t.Errorf("only %d commands", commands)
+	}
+}
+
 // The rpm packages do the same by rpm's ways.
 func TestRPM(t *testing.T) {
 	Only(t, Userspace)
 	Need(t, "rpm", "debootstrap")
 	d := newPlainDebian(t)
-	d.makePackages("1.0.0")
+	d.makePackages("1.0.0", "1.0.1")
 	before := d.files()
+	one, names := d.root+"/tmp/1.0.0/wgctl-1.0.0-1.x86_64.rpm", d.root+"/tmp/1.0.0/wgctl-wireguard-tools-1.0.0-1.x86_64.rpm"
+	query := func(what, file string) string { return d.Must("rpm", "-qp", what, file).Stdout }
+	holds(t, query("--list", one), contents)
+	holds(t, query("--list", names), namesContents)
+	said(t, query("--requires", names), "wgctl = 1.0.0-1\n")
+	said(t, query("--conflicts", names), "wireguard-tools\n", "wireguard-go\n")
+	said(t, query("--provides", names), "wireguard-tools = 1.0.20260223\n", "wireguard-go\n")
+	if got := query("--configfiles", one) + query("--configfiles", names) + query("--conflicts", one); got != "" {
+		t.Errorf("conffiles, or conflicts of wgctl's own: %s", got)
+	}
 	rpm := func(args ...string) { d.Must(append([]string{"rpm", "--root", d.root, "--nodeps"}, args...)...) }
 	d.in("mkdir -p /var/lib/rpm")
-	rpm("-i", d.root+"/tmp/1.0.0/wgctl-1.0.0-1.x86_64.rpm", d.root+"/tmp/1.0.0/wgctl-wireguard-tools-1.0.0-1.x86_64.rpm")
+	if out := d.Run("rpm", "--root", d.root, "-i", names); out.Code == 0 || !strings.Contains(out.Stderr, "wgctl = 1.0.0-1 is needed by wgctl-wireguard-tools-1.0.0-1") {
+		t.Errorf("the names without wgctl: %v", out)
+	}
+	rpm("-i", one, names)
 	d.WriteFile(d.root+"/etc/wireguard/wg0.conf", interfaceSection(newKeyPair(t), "Address = 10.9.0.1/24"))
 	d.in("wg-quick up wg0 && wgctl status wg0")
+	index := d.Must("ip", "-o", "link", "show", "dev", "wg0").Stdout
+	rpm("-U", strings.ReplaceAll(one, "1.0.0", "1.0.1"), strings.ReplaceAll(names, "1.0.0", "1.0.1"))
+	if got := d.Must("rpm", "--root", d.root, "-qa").Stdout; !strings.Contains(got, "wgctl-1.0.1-1.") || !strings.Contains(got, "wgctl-wireguard-tools-1.0.1-1.") || strings.Contains(got, "1.0.0") {
+		t.Errorf("after the upgrade: %s", got)
+	}
+	if now := d.Must("ip", "-o", "link", "show", "dev", "wg0").Stdout; now != index {
+		t.Errorf("the upgrade changed the link from %sto %s", index, now)
+	}
+	d.in("wgctl plan reload wg0 --check")
 	rpm("-e", "wgctl-wireguard-tools", "wgctl")
 	if out := d.Run("ip", "link", "show", "dev", "wg0"); out.Code == 0 {
 		t.Errorf("after the removal: %v", out)

@@ -120,6 +120,24 @@ func TestUpInNamespaceWithWayOut(t *testing.T) {
 	if got := b.inside("ip rule; ip -6 rule"); strings.Contains(got, "151820") {
 		t.Errorf("rules are left:\n%s", got)
 	}
+	// A process in it stands for it, too; the socket stays out here.
+	sleeper := b.host.Start("ip", "netns", "exec", "box", "sleep", "1000")
+	var pid string
+	WaitFor(t, 10*time.Second, "a process in the namespace", func() bool {
+		pid = strings.TrimSpace(b.host.Must("ip", "netns", "pids", "box").Stdout)
+		return pid != ""
+	})
+	wgctlOK(b.host, "up", "--netns", pid, "wg0")
+	b.ping()
+	if out, in := b.host.Must("ss", "-Hlun").Stdout, b.inside("ss -Hlun"); !strings.Contains(out, ":51821") || in != "" {
+		t.Errorf("sockets out here:\n%sand inside:\n%s", out, in)
+	}
+	said(t, wgctlOK(b.host, "status", "--netns", pid).Stdout, "wg0 (up)", "drift:        none")
+	said(t, wgctlOK(b.host, "reload", "--netns", pid, "wg0").Stderr, "nothing to change")
+	said(t, wgctlOK(b.host, "show", "wg0", "endpoints", "--netns", pid).Stdout, "10.0.0.2:51820")
+	wgctlOK(b.host, "down", "--netns", pid, "wg0")
+	sleeper.Stop()
+	said(t, wgctlFails(b.host, 1, "up", "--netns", pid, "wg0").Stderr, "wgctl: there is no ")
 }
 
 // With --netns-all everything is in there. A namespace is also meant by a process

@@ -87,8 +87,8 @@ func TestNetworkd(t *testing.T) {
 	reconfigure(h, "wg0")
 	mended("ip address add 10.8.0.2/24 dev wg0", "ip address add fd08::2/64 dev wg0", "ip -4 rule add")
 
-	h.WriteFileMode("/etc/systemd/networkd.conf.d/wgctl.conf", "[Network]\nManageForeignRoutingPolicyRules=no\nManageForeignRoutes=no\n", 0o644)
-	h.WriteFileMode("/etc/systemd/network/10-wgctl.network", "[Match]\nName=wg*\n[Link]\nUnmanaged=yes\n", 0o644)
+	h.WriteFileMode("/etc/systemd/networkd.conf.d/wgctl.conf", blockAfter(t, "networks.md", "`/etc/systemd/networkd.conf.d/wgctl.conf`"), 0o644)
+	h.WriteFileMode("/etc/systemd/network/10-wgctl.network", blockAfter(t, "networks.md", "`/etc/systemd/network/10-wgctl.network`"), 0o644)
 	networkd.Signal(syscall.SIGTERM)
 	networkd.Wait(20 * time.Second)
 	h.Must("mv", "/etc/systemd/networkd.conf.d/wgctl.conf", "/run/aside")

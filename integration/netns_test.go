@@ -143,7 +143,6 @@ func TestUpInNamespaceWithWayOut(t *testing.T) {
 // With --netns-all everything is in there. A namespace is also meant by a process
 // in it, and its nameservers are nobody's business then.
 func TestUpWhollyInNamespace(t *testing.T) {
-	Only(t, Userspace) // the guests have TestUpInNamespace
 	b := newBoxed(t, "KillSwitch = on")
 	b.host.Must("ip", "link", "set", "eth0", "netns", "box")
 	b.inside("ip address add 10.0.0.1/24 dev eth0; ip link set eth0 up; ip link set lo up")
@@ -159,6 +158,15 @@ func TestUpWhollyInNamespace(t *testing.T) {
 	if out, in := b.host.Must("ss", "-Hlun").Stdout, b.inside("ss -Hlun"); out != "" || !strings.Contains(in, ":51821") {
 		t.Errorf("sockets out here:\n%sand inside:\n%s", out, in)
 	}
+	said(t, wgctlOK(b.host, "status", "--netns-all", "box").Stdout, "wg0 (up)", "drift:        none")
+	said(t, wgctlOK(b.host, "reload", "--netns-all", pid, "wg0").Stderr, "nothing to change")
+	b.host.Sh("sed -i 's/^ListenPort = .*/ListenPort = 51829/' /etc/wireguard/wg0.conf")
+	wgctlOK(b.host, "reload", "--netns-all", "box", "wg0")
+	b.ping()
+	if out, in := b.host.Must("ss", "-Hlun").Stdout, b.inside("ss -Hlun"); out != "" || !strings.Contains(in, ":51829") {
+		t.Errorf("after a reload sockets out here:\n%sand inside:\n%s", out, in)
+	}
+	b.host.Sh("sed -i 's/^ListenPort = .*/ListenPort = 51821/' /etc/wireguard/wg0.conf")
 	wgctlOK(b.host, "down", "--netns-all", "box", "wg0")
 	b.host.Unchanged(before)
 	sleeper.Stop()
@@ -210,7 +218,7 @@ func TestUpInNamespaceKilled(t *testing.T) {
 // A command behind a tunnel has no other way out, is told by its nameservers,
 // ends as it would by itself, and leaves nothing.
 func TestExec(t *testing.T) {
-	Only(t, Userspace) // the guests have TestUpInNamespace
+	Need(t, "nft")
 	b := newBoxed(t, "DNS = 10.8.0.2", "PostUp = ip link show dev %i >/dev/null")
 	run := func(script string) Output { return b.host.Wgctl("exec", "wg0", "--", "sh", "-c", script) }
 	out := run("ping -n -q -c 2 -i 0.2 -W 5 10.8.0.2 >/dev/null; echo $?; ls /sys/class/net; ip route show default; cat /etc/resolv.conf; wg show interfaces; exit 7")
@@ -218,6 +226,27 @@ func TestExec(t *testing.T) {
 		t.Errorf("%v", out)
 	}
 	said(t, out.Stdout, "nameserver 10.8.0.2")
+	b.unchanged()
+	// Nothing of it but the tunnel's own packets comes over the wire: not to the
+	// tunnel's own endpoint, nor to anybody else, by either family, nor names.
+	b.peer.Sh(`nft 'table inet leak {
+		chain wire {
+			type filter hook prerouting priority -400; policy accept;
+			iifname != "eth0" accept
+			udp dport 51820 accept
+			icmpv6 type { nd-neighbor-solicit, nd-neighbor-advert, nd-router-solicit, mld2-listener-report } accept
+			counter comment "leak"
+		}
+	}'`)
+	leaked := func() bool {
+		return !strings.Contains(b.peer.Must("nft", "list", "table", "inet", "leak").Stdout, "packets 0 bytes 0")
+	}
+	if out := run("ping -n -q -c 1 -W 5 10.8.0.2; for a in 10.0.0.2 10.0.0.1 192.0.2.77 2001:db8::7; do ping -n -q -c 1 -W 1 $a; done; getent hosts name.example; :"); out.Code != 0 || leaked() {
+		t.Errorf("past the tunnel went %s%v", b.peer.Must("nft", "list", "table", "inet", "leak").Stdout, out)
+	}
+	if b.host.Must("ping", "-n", "-c", "1", "10.0.0.2"); !leaked() {
+		t.Error("the probe doesn't see what goes past the tunnel")
+	}
 	b.unchanged()
 	for script, code := range map[string]int{"exit 0": 0, "kill -KILL $$": 137, "setsid sleep 1000 & exit 3": 3} {
 		if out := run(script); out.Code != code {

@@ -4,6 +4,7 @@ package integration
 
 import (
 	"encoding/json"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -135,6 +136,17 @@ func TestCheckHost(t *testing.T) {
 	h.Unchanged(before)
 	if slices.ContainsFunc(whole, func(r string) bool { return r != "host-wireguard" && r != "host-folder" }) {
 		t.Errorf("on a whole host: %v", whole)
+	}
+	// What was found is printed, whatever the rules say of it.
+	text := h.Wgctl("check", "--host").Stdout
+	for _, row := range []string{
+		`kernel's WireGuard: +(yes|no: .+)`, `embedded device: +yes`, `packet filter: +firewall: \[.*ret=nftables\]`, `others drop: +nothing that is forwarded`,
+		`policy routing: +yes`, `IPv6: +yes`, `resolver: +dns: \[.*ret=\S+\]`, `records: +/run/wgctl`, `kernel parameters: +can be set`,
+		`  net\.ipv4\.ip_forward: +0`, `  net\.ipv6\.conf\.all\.forwarding: +0`, `  net\.ipv4\.conf\.all\.rp_filter: +[0-2]`, `clock: +20\d\d-\d\d-\d\d \d\d:\d\d:\d\d UTC`,
+	} {
+		if !regexp.MustCompile(`(?m)^` + row + `$`).MatchString(text) {
+			t.Errorf("no line %s in\n%s", row, text)
+		}
 	}
 	for _, c := range []struct{ rule, setup, undo string }{
 		{"host-forward-drop", "nft 'add table ip theirs; add chain ip theirs forward { type filter hook forward priority 0; policy drop; }'", "nft delete table ip theirs"},

@@ -3,6 +3,7 @@
 package integration
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
@@ -28,19 +29,18 @@ var sites = map[string]struct{ lan4, machine, machine4 string }{
 // internetOf makes documented hosts with a way to each other.
 func internetOf(t testing.TB, names ...string) map[string]*Host {
 	t.Helper()
-	internet := NewHost(t, "internet")
-	hosts := map[string]*Host{}
+	hosts, all := map[string]*Host{}, []*Host{NewHost(t, "internet")}
+	var wires, ends, between strings.Builder
 	for i, name := range names {
 		d := documented[name]
-		h := newTunnelHost(t, name)
-		hosts[name] = h
-		link := "eth" + string(rune('0'+i))
+		hosts[name] = newTunnelHost(t, name)
+		all = append(all, hosts[name])
 		_, bits, _ := strings.Cut(d.v4, "/")
-		Connect(t, h.At("eth0", d.v4, d.v6), internet.At(link, d.router4+"/"+bits, d.router6+"/64"))
-		h.Sh("ip route add default via " + d.router4 + "; ip route add default via " + d.router6)
-		linkSettles(h)
+		fmt.Fprintf(&wires, "[Network wire%d]\n", i)
+		fmt.Fprintf(&ends, "[Host %s]\nLink = wire%d %s, %s\nGateway = %s, %s\n", name, i, d.v4, d.v6, d.router4, d.router6)
+		fmt.Fprintf(&between, "Link = wire%d %s/%s, %s/64\n", i, d.router4, bits, d.router6)
 	}
-	internet.Forward()
+	Lay(t, wires.String()+ends.String()+"[Host internet]\nForward = on\n"+between.String(), all...)
 	return hosts
 }
 

@@ -44,7 +44,7 @@ var faults = map[int]struct {
 
 // errnos are the errors that any call may be made to fail with.
 var errnos = map[string]unix.Errno{
-	"ENOBUFS": unix.ENOBUFS, "EOPNOTSUPP": unix.EOPNOTSUPP, "EINTR": unix.EINTR, "ENOMEM": unix.ENOMEM, "EPERM": unix.EPERM, "EBUSY": unix.EBUSY, "EEXIST": unix.EEXIST,
+	"ENOBUFS": unix.ENOBUFS, "EOPNOTSUPP": unix.EOPNOTSUPP, "EAFNOSUPPORT": unix.EAFNOSUPPORT, "EINTR": unix.EINTR, "ENOMEM": unix.ENOMEM, "EPERM": unix.EPERM, "EBUSY": unix.EBUSY, "EEXIST": unix.EEXIST,
 }
 
 // notification and response are struct seccomp_notif and seccomp_notif_resp of
@@ -105,7 +105,9 @@ func (n *notification) describe() string {
 		return fmt.Sprintf("%s(%s)", name, n.text(n.args[0]))
 	case unix.SYS_SENDTO, unix.SYS_WRITE:
 		return fmt.Sprintf("%s(%s, %s)", name, n.file(), n.message())
-	case unix.SYS_SOCKET, unix.SYS_PIPE2:
+	case unix.SYS_SOCKET:
+		return fmt.Sprintf("%s(family %d)", name, n.args[0])
+	case unix.SYS_PIPE2:
 		return name
 	}
 	return fmt.Sprintf("%s(%s)", name, n.file())

@@ -143,6 +143,7 @@ func TestUpInNamespaceWithWayOut(t *testing.T) {
 // With --netns-all everything is in there. A namespace is also meant by a process
 // in it, and its nameservers are nobody's business then.
 func TestUpWhollyInNamespace(t *testing.T) {
+	oneGuest(t, "odd")
 	b := newBoxed(t, "KillSwitch = on")
 	b.host.Must("ip", "link", "set", "eth0", "netns", "box")
 	b.inside("ip address add 10.0.0.1/24 dev eth0; ip link set eth0 up; ip link set lo up")
@@ -218,6 +219,7 @@ func TestUpInNamespaceKilled(t *testing.T) {
 // A command behind a tunnel has no other way out, is told by its nameservers,
 // ends as it would by itself, and leaves nothing.
 func TestExec(t *testing.T) {
+	oneGuest(t, "even")
 	Need(t, "nft")
 	b := newBoxed(t, "DNS = 10.8.0.2", "PostUp = ip link show dev %i >/dev/null")
 	run := func(script string) Output { return b.host.Wgctl("exec", "wg0", "--", "sh", "-c", script) }

@@ -43,3 +43,39 @@ func TestNoPolicyRouting(t *testing.T) {
 		t.Error(out)
 	}
 }
+
+// On a kernel without any IPv6, which has neither its sockets nor its parameters,
+// a tunnel of IPv4 lives its life, a full one too, and what a file has of IPv6 is
+// refused with its line before the first step.
+func TestNoIPv6(t *testing.T) {
+	t.Parallel()
+	onceForAll(t)
+	h := newTunnelHost(t, "h")
+	h.Must("mount", "-t", "tmpfs", "none", "/proc/sys/net/ipv6")
+	without := func(args ...string) Injected {
+		t.Helper()
+		return h.Inject(Fault{Kind: "EAFNOSUPPORT", At: EveryCall, Names: "socket(family 10)"}, args...) // AF_INET6
+	}
+	full := fullTunnel(t, 0)
+	for _, file := range []string{splitTunnel(t), strings.NewReplacer(", fd08:0::2/64", "", ", ::/0", "").Replace(full)} {
+		h.WriteFile(configOf("wg0"), file)
+		before := h.Snapshot()
+		for _, args := range [][]string{{"up", "wg0"}, {"status", "wg0"}, {"reload", "wg0"}, {"down", "wg0"}} {
+			if out := without(args...); out.Code != 0 {
+				t.Fatal(out)
+			} else if args[0] == "up" && out.Hit == "" {
+				t.Error("no socket of IPv6 was asked for")
+			}
+		}
+		h.Unchanged(before)
+	}
+	h.WriteFile(configOf("wg0"), full)
+	before := h.Snapshot()
+	out := without("up", "wg0")
+	if out.Code != 1 || strings.Contains(out.Stderr, "[#]") ||
+		!strings.Contains(out.Stderr, "Address: fd08::2/64 is an IPv6 address, and this kernel has no IPv6\n") ||
+		!strings.Contains(out.Stderr, "AllowedIPs: ::/0 needs an IPv6 route, and this kernel has no IPv6\n") {
+		t.Error(out)
+	}
+	h.Unchanged(before)
+}

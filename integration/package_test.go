@@ -159,6 +159,9 @@ func TestPackages(t *testing.T) {
 		!strings.Contains(got, "wgctl-wireguard-tools 1.0.0-1 ii") || strings.Contains(got, "wireguard-tools 1.0.20210914-1+b1 ii") {
 		t.Errorf("installed: %s", got)
 	}
+	if got := d.in("cat '/usr/lib/systemd/system/wg-quick@.service'"); !strings.Contains(got, "ExecStart=/usr/bin/wgctl run") {
+		t.Errorf("the unit that took the place of wireguard-tools': %s", got)
+	}
 	if got := d.in("wg --version; dpkg-query -W -f '${Conffiles}' wgctl wgctl-wireguard-tools; stat -c '%a %U' /etc/wireguard"); !strings.HasPrefix(got, "wireguard-tools v1.0.") ||
 		!strings.HasSuffix(got, "\n700 root\n") || strings.Count(got, "\n") != 2 {
 		t.Errorf("its wg, its conffiles, /etc/wireguard: %s", got)

@@ -14,28 +14,40 @@ import (
 var (
 	//go:embed testdata/units-prepare.sh
 	unitsPrepare string
+	//go:embed testdata/units-checks.sh
+	unitsChecks string
 	//go:embed testdata/units.sh
 	unitsScript string
+	//go:embed testdata/sandbox-prepare.sh
+	sandboxPrepare string
+	//go:embed testdata/sandbox.sh
+	sandboxScript string
 )
 
-// What the units promise, on a host that systemd booted with them.
+// What the units promise, on a host that systemd booted with them, and what the
+// package does beside tunnels that are up.
 func TestUnits(t *testing.T) {
+	runChecks(t, "", unitsScript)
+}
+
+// What a tunnel may want of its host it gets in the unit's sandbox, and what
+// others change beside it doesn't stay.
+func TestUnitsSandbox(t *testing.T) {
+	runChecks(t, sandboxPrepare, sandboxScript)
+}
+
+// runChecks boots a guest in which the package is installed and the units are
+// enabled, and runs a script that says "ok NAME" or "FAIL NAME: why" for each of
+// its lines with check.
+func runChecks(t *testing.T, prepare, script string) {
+	t.Helper()
 	needGuest(t)
 	t.Parallel()
-	root, err := filepath.Abs("../..")
-	if err != nil {
-		t.Fatal(err)
-	}
-	bin := os.Getenv("WGCTL_BIN")
-	if bin == "" {
-		bin = filepath.Join(t.TempDir(), "wgctl")
-		build(t, root, "build", "-trimpath", "-o", bin, "./cmd/wgctl")
-	}
 	m := Machine{
-		Kernel: "6.1", Init: "systemd", Prepare: unitsPrepare,
-		Env: []string{"WGCTL_BIN=" + bin, "UNITS=" + filepath.Join(root, "packaging/systemd"), "WORD=it's a word"},
+		Kernel: "6.1", Init: "systemd", Prepare: unitsPrepare + prepare,
+		Env: []string{"PACKAGES=" + makePackages(t), "WORD=it's a word"},
 	}
-	out := Run(guestContext(t), t, m, "sh", "-c", unitsScript)
+	out := Run(guestContext(t), t, m, "sh", "-c", unitsChecks+script+"\nexit 7")
 	checks := 0
 	for line := range strings.Lines(out.Console) {
 		verdict, what, _ := strings.Cut(strings.TrimSpace(line), " ")
@@ -47,16 +59,49 @@ func TestUnits(t *testing.T) {
 			t.Errorf("%s:\n%s", name, strings.ReplaceAll(said, "|", "\n"))
 		}
 	}
-	if want := strings.Count(unitsScript, "\tcheck \""); checks != want && !t.Failed() {
+	if want := strings.Count(script, "\tcheck \""); checks != want && !t.Failed() {
 		t.Errorf("%d of %d checks were made", checks, want)
 	}
 	if out.Code != 7 {
-		t.Errorf("exit status %d, want 7, which the script ends with", out.Code)
+		t.Errorf("exit status %d, want 7, with which the script ends", out.Code)
 	}
 }
 
-// The units have no line that systemd doesn't know, and are no more exposed
-// than the network daemon of systemd itself, which scores 2.8.
+// makePackages makes the packages of Debian in the folder 1 of the one that it
+// returns, and in 2 the same as if they were of a later version.
+func makePackages(t *testing.T) string {
+	t.Helper()
+	root, err := filepath.Abs("../..")
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	bin := os.Getenv("WGCTL_BIN")
+	if bin == "" {
+		bin = filepath.Join(t.TempDir(), "wgctl")
+		build(t, root, "build", "-trimpath", "-o", bin, "./cmd/wgctl")
+	}
+	const next = `set -e
+		mkdir -p "$1/2"
+		for p in "$1"/1/*.deb; do
+			dpkg-deb -R "$p" "$1/tree"
+			sed -i 's/1[.]0[.]0/1.0.1/' "$1/tree/DEBIAN/control"
+			dpkg-deb --root-owner-group -Znone -b "$1/tree" "$1/2/$(basename "$p")"
+			rm -r "$1/tree"
+		done`
+	for _, cmd := range [][]string{
+		{filepath.Join(root, "scripts/package"), bin, "v1.0.0", "amd64", bin, filepath.Join(dir, "1")},
+		{"sh", "-c", next, "sh", dir},
+	} {
+		if out, err := exec.Command(cmd[0], cmd[1:]...).CombinedOutput(); err != nil {
+			t.Fatalf("%s: %v\n%s", strings.Join(cmd, " "), err, out)
+		}
+	}
+	return dir
+}
+
+// The units have no line that systemd doesn't know, and are as little exposed as
+// docs/systemd.md says: the network daemon of systemd itself scores 2.8.
 func TestUnitFiles(t *testing.T) {
 	if _, err := exec.LookPath("systemd-analyze"); err != nil {
 		needed(t, "systemd-analyze is not installed")
@@ -113,7 +158,7 @@ func TestUnitFiles(t *testing.T) {
 		t.Errorf("systemd-analyze takes any key: %s", out)
 	}
 	for _, unit := range []string{"wgctl@.service", "wg-quick@.service"} {
-		out, err := exec.Command("systemd-analyze", "security", "--offline=true", "--threshold=28", "--no-pager", "../../packaging/systemd/"+unit).CombinedOutput()
+		out, err := exec.Command("systemd-analyze", "security", "--offline=true", "--threshold=23", "--no-pager", "../../packaging/systemd/"+unit).CombinedOutput()
 		if err != nil {
 			t.Errorf("systemd-analyze security %s: %v\n%s", unit, err, out)
 		}

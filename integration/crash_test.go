@@ -190,7 +190,7 @@ func (w *wreck) heal(c crash) string {
 func TestCrashes(t *testing.T) {
 	verbs := []string{"up", "reload", "down"}
 	if slowness() > 1 {
-		verbs = guestShare(t, verbs[1:])
+		verbs = guestShare(t, verbs[1:]) // TestUpKilled has up
 	}
 	for _, verb := range verbs {
 		t.Run(verb, func(t *testing.T) {

@@ -43,10 +43,14 @@ func wreckFiles(t testing.TB) (a, b string) {
 	return a, b
 }
 
-func newWreck(t testing.TB) *wreck {
+func newWreck(t testing.TB, env ...string) *wreck {
 	t.Helper()
 	Need(t, "resolvconf", "bash", "nft", "wg")
 	w := &wreck{rig: &rig{Host: newTunnelHost(t, "h")}}
+	for _, e := range env {
+		name, value, _ := strings.Cut(e, "=")
+		w.Setenv(name, value)
+	}
 	w.a, w.b = wreckFiles(t)
 	w.Sh(`ip link add eth0 type veth peer name eth1
 		for i in eth0 eth1; do ip link set $i addrgenmode none; ip link set $i up; done

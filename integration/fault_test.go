@@ -99,6 +99,43 @@ func TestSignals(t *testing.T) {
 	}
 }
 
+// The same by iptables, which several programs change one after the other:
+// killed between any two of them, and with a call that fails.
+func TestCrashesWithIPTables(t *testing.T) {
+	onceForAll(t)
+	Need(t, "iptables-restore", "iptables-save")
+	const env = "WGCTL_FIREWALL=iptables"
+	for _, verb := range []string{"up", "reload", "down"} {
+		t.Run(verb, func(t *testing.T) {
+			t.Parallel()
+			w := newWreck(t, env)
+			plain := w.kill(verb, 0)
+			killed, failed := 0, 0
+			for i, at := range crashPoints(t, plain.Calls, 6) {
+				next := []string{"down", "up", "reload"}[i%3]
+				if k := w.kill(verb, at); k.Hit != "" {
+					killed++
+					if wrong := w.heal(crash{verb, next}); wrong != "" {
+						t.Errorf("%s killed at call %d, %s, then %s:\n%v\n%s", verb, at, k.Hit, next, k, wrong)
+						w = newWreck(t, env)
+					}
+				}
+				if f := w.Inject(Fault{Kind: faultErrors[i%len(faultErrors)], At: at, Changes: true}, w.ready(verb)...); f.Hit != "" {
+					failed++
+					if wrong := w.judge(verb, f); wrong != "" {
+						t.Errorf("%s at call %d, %s:\n%v\n%s", verb, at, f.Hit, f, wrong)
+						w = newWreck(t, env)
+					}
+				}
+			}
+			t.Logf("%s: killed %d times, %d calls failed, of about %d", verb, killed, failed, plain.Calls)
+			if killed == 0 || failed == 0 {
+				t.Error("nothing happened")
+			}
+		})
+	}
+}
+
 // judge says what is wrong after a command of which a call failed.
 func (w *wreck) judge(verb string, i Injected) string {
 	w.t.Helper()

@@ -31,7 +31,7 @@ build: ## the static binary, ./wgctl
 	$(BUILD) -o wgctl ./cmd/wgctl
 
 .PHONY: test
-test: witnesses vet unit fuzz-briefly namespaces vms ## all tests, as root; installs what they need
+test: witnesses vet unit fuzz-briefly namespaces races vms ## all tests, as root; installs what they need
 
 .PHONY: witnesses
 witnesses: ## programs that tests compare with, by apt, if any is missing
@@ -50,6 +50,12 @@ unit: ## every package by itself, with the race detector
 .PHONY: namespaces
 namespaces: build ## the binary in network namespaces, on this kernel
 	WGCTL_BIN=$(CURDIR)/wgctl $(GO) test -timeout 20m ./integration
+
+.PHONY: races
+races: ## what runs at once, by a binary with the race detector; needs a C compiler
+	CGO_ENABLED=1 $(GO) build -race -o build/race/wgctl ./cmd/wgctl
+	WGCTL_BIN=$(CURDIR)/build/race/wgctl GORACE='halt_on_error=1 exitcode=66' WGCTL_TEST_ROUNDS=3 \
+		$(GO) test -timeout 10m -run 'TestCrowd$$|TestTwo.*AtOnce$$|TestUpAndDownAtOnce$$' ./integration
 
 .PHONY: vms
 vms: build ## the same tests in guests, on kernels with WireGuard

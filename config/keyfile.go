@@ -141,7 +141,7 @@ func readKeyFile(path string, fromSystemd bool) (Secret, error) {
 	if err != nil && !errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF) {
 		return Secret{}, withoutPath(err)
 	}
-	k, ok := parseKey(strings.Trim(string(text[:n]), space))
+	k, ok := parseKeyText(bytes.Trim(text[:n], space))
 	if !ok {
 		return Secret{}, fmt.Errorf("it holds no key: %d characters of base64", keyLen)
 	}

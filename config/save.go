@@ -20,7 +20,7 @@ var ErrChanged = errors.New("file has changed since it was read")
 // Save replaces the content of a config file, whole or not at all, also if the
 // power fails; read is what the caller read before. Owner and mode stay, and a
 // symbolic link stays one. If the file is not as read, it is left alone and the
-// error is ErrChanged.
+// error is ErrChanged, with the first line that is another.
 func Save(path string, read, content []byte) error {
 	if err := save(path, read, content); err != nil {
 		return fmt.Errorf("saving %s: %w", path, err)
@@ -73,9 +73,19 @@ func unchanged(path string, read []byte) (fs.FileInfo, error) {
 	}
 	now, err := os.ReadFile(path)
 	if err == nil && !bytes.Equal(now, read) {
-		err = ErrChanged
+		err = fmt.Errorf("%w: line %d is another now", ErrChanged, firstChange(read, now))
 	}
 	return fi, err
+}
+
+// firstChange is the first line in which two texts differ. What it says is
+// nobody's to repeat: it may be a key.
+func firstChange(was, is []byte) int {
+	same := 0
+	for same < min(len(was), len(is)) && was[same] == is[same] {
+		same++
+	}
+	return 1 + bytes.Count(was[:same], []byte("\n"))
 }
 
 // likeness gives a file the owner and the mode of another.

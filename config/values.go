@@ -20,11 +20,23 @@ var strictBase64 = base64.StdEncoding.Strict()
 // parseKey is strict: 44 characters, and the bits beyond the 256th are zero
 // (key_from_base64 of wireguard-tools).
 func parseKey(s string) (k [32]byte, ok bool) {
-	var buf [33]byte
 	if len(s) != keyLen {
 		return k, false
 	}
-	n, err := strictBase64.Decode(buf[:], []byte(s))
+	var text [keyLen]byte // not of the heap, and cleared
+	defer clear(text[:])
+	copy(text[:], s)
+	return parseKeyText(text[:])
+}
+
+// parseKeyText is parseKey for a text that the caller clears.
+func parseKeyText(text []byte) (k [32]byte, ok bool) {
+	if len(text) != keyLen {
+		return k, false
+	}
+	var buf [33]byte
+	defer clear(buf[:])
+	n, err := strictBase64.Decode(buf[:], text)
 	if err != nil || n != len(k) {
 		return k, false
 	}

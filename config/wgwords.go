@@ -128,6 +128,7 @@ const maxTrailing = 1 << 20
 // other.
 func readKey(r io.Reader, after string, trailing func(byte) error) (Secret, error) {
 	var text [keyLen]byte
+	defer clear(text[:])
 	if _, err := io.ReadFull(r, text[:]); err != nil {
 		return Secret{}, err
 	}
@@ -140,7 +141,7 @@ func readKey(r io.Reader, after string, trailing func(byte) error) (Secret, erro
 			return Secret{}, trailing(c)
 		}
 	}
-	k, ok := parseKey(string(text[:]))
+	k, ok := parseKeyText(text[:])
 	if !ok {
 		return Secret{}, errWgKey
 	}

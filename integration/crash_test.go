@@ -44,10 +44,14 @@ func wreckFiles(t testing.TB) (a, b string) {
 	return a, b
 }
 
-func newWreck(t testing.TB) *wreck {
+func newWreck(t testing.TB, env ...string) *wreck {
 	t.Helper()
 	Need(t, "resolvconf", "bash", "nft", "wg")
 	w := &wreck{rig: &rig{Host: newTunnelHost(t, "h")}}
+	for _, e := range env {
+		name, value, _ := strings.Cut(e, "=")
+		w.Setenv(name, value)
+	}
 	w.a, w.b = wreckFiles(t)
 	w.Sh(`ip link add eth0 type veth peer name eth1
 		for i in eth0 eth1; do ip link set $i addrgenmode none; ip link set $i up; done
@@ -200,7 +204,7 @@ func (w *wreck) heal(c crash) string {
 func TestCrashes(t *testing.T) {
 	verbs := []string{"up", "reload", "down"}
 	if slowness() > 1 {
-		verbs = guestShare(t, verbs[1:])
+		verbs = guestShare(t, verbs[1:]) // TestUpKilled has up
 	}
 	for _, verb := range verbs {
 		t.Run(verb, func(t *testing.T) {

@@ -4,7 +4,6 @@ package integration
 
 import (
 	"fmt"
-	"math/rand/v2"
 	"os"
 	"regexp"
 	"strconv"
@@ -134,7 +133,7 @@ func (s sweep) points(t *testing.T, all int) []int {
 	first, step := 1, max(1, all/s.runs)
 	switch only := os.Getenv("WGCTL_TEST_FAULTS"); only {
 	case "":
-		first += rand.IntN(step)
+		first += seeded(t).IntN(step)
 	case "all":
 		step = 1
 	default:
@@ -294,7 +293,7 @@ func TestDownKilledWithFile(t *testing.T) {
 func killed(t *testing.T, verb string, rounds int, lines ...string) {
 	t.Parallel()
 	r := newRig(t, lines...)
-	codes := map[string]int{}
+	codes, rnd := map[string]int{}, seeded(t)
 	for n := range rounds {
 		if verb == "down" {
 			wgctlOK(r.Host, "up", "wg0")
@@ -304,10 +303,10 @@ func killed(t *testing.T, verb string, rounds int, lines ...string) {
 		var at, next string
 		var out Output
 		if n%2 == 0 {
-			i := r.Inject(Fault{Kind: FaultKill, At: 1 + rand.IntN(350)}, verb, "wg0")
+			i := r.Inject(Fault{Kind: FaultKill, At: 1 + rnd.IntN(350)}, verb, "wg0")
 			at, out = i.Hit, i.Output
 		} else {
-			wait := time.Duration(rand.Int64N(int64(r.upTakes)))
+			wait := time.Duration(rnd.Int64N(int64(r.upTakes)))
 			p := r.Start(Bin(t), verb, "wg0")
 			time.Sleep(wait)
 			p.Signal(syscall.SIGKILL)

@@ -17,8 +17,7 @@ var faultErrors = []string{"ENOBUFS", "EINTR", "ENOMEM", "EPERM", "EBUSY", "EEXI
 // line why not and the host is as it was, or 3 says what is left, and something
 // is; then a down alone leads back.
 func TestFaults(t *testing.T) {
-	onceForAll(t)
-	for _, verb := range []string{"up", "reload", "down"} {
+	for _, verb := range guestShare(t, []string{"up", "reload", "down"}) {
 		t.Run(verb, func(t *testing.T) {
 			t.Parallel()
 			w := newWreck(t)
@@ -27,9 +26,8 @@ func TestFaults(t *testing.T) {
 				t.Fatalf("without a fault: %v", plain)
 			}
 			codes, n := map[int]int{}, 0
-			first := seeded(t).IntN(len(faultErrors))
-			for i, at := range crashPoints(t, plain.Calls, 9) {
-				kind := faultErrors[(first+i)%len(faultErrors)]
+			for _, f := range faultPoints(t, plain.Calls, rounds(9, 2)) {
+				kind, at := f.Kind, f.At
 				failed := w.Inject(Fault{Kind: kind, At: at}, w.ready(verb)...)
 				if failed.Hit == "" {
 					continue
@@ -44,6 +42,95 @@ func TestFaults(t *testing.T) {
 			t.Logf("%s: %d faults at about %d calls; exit codes and how often: %v", verb, n, plain.Calls, codes)
 			if n == 0 {
 				t.Error("no call met with a fault")
+			}
+		})
+	}
+}
+
+// faultPoints are the calls that fail, and by which error: all by each, or some,
+// one error after the other. A number in WGCTL_TEST_FAULTS is a call for each.
+func faultPoints(t *testing.T, all, sample int) (points []Fault) {
+	t.Helper()
+	first := seeded(t).IntN(len(faultErrors))
+	for i, at := range crashPoints(t, all, sample) {
+		if !wholeSweep() {
+			points = append(points, Fault{Kind: faultErrors[(first+i)%len(faultErrors)], At: at})
+			continue
+		}
+		for _, kind := range faultErrors {
+			points = append(points, Fault{Kind: kind, At: at})
+		}
+	}
+	return points
+}
+
+// Up, reload and down of a tunnel that has everything, told to end at any call:
+// as when one fails, all is done or undone, or it is said what is left.
+func TestSignals(t *testing.T) {
+	onceForAll(t)
+	for _, verb := range []string{"up", "reload", "down"} {
+		t.Run(verb, func(t *testing.T) {
+			t.Parallel()
+			w := newWreck(t)
+			plain := w.kill(verb, 0)
+			codes, hits := map[int]int{}, 0
+			for i, at := range crashPoints(t, plain.Calls, 6) {
+				kinds := []string{FaultTerm, FaultInt}
+				if !wholeSweep() {
+					kinds = kinds[i%2 : i%2+1]
+				}
+				for _, kind := range kinds {
+					told := w.Inject(Fault{Kind: kind, At: at, Changes: true}, w.ready(verb)...)
+					if told.Hit != "" {
+						hits++
+					}
+					codes[told.Code]++
+					if wrong := w.judge(verb, told); wrong != "" {
+						t.Errorf("%s of %s at call %d, %s:\n%v\n%s", kind, verb, at, told.Hit, told, wrong)
+						w = newWreck(t)
+					}
+				}
+			}
+			t.Logf("%s: %d signals at about %d calls; exit codes and how often: %v", verb, hits, plain.Calls, codes)
+			if hits == 0 {
+				t.Error("no signal came")
+			}
+		})
+	}
+}
+
+// The same by iptables, which several programs change one after the other:
+// killed between any two of them, and with a call that fails.
+func TestCrashesWithIPTables(t *testing.T) {
+	onceForAll(t)
+	Need(t, "iptables-restore", "iptables-save")
+	const env = "WGCTL_FIREWALL=iptables"
+	for _, verb := range []string{"up", "reload", "down"} {
+		t.Run(verb, func(t *testing.T) {
+			t.Parallel()
+			w := newWreck(t, env)
+			plain := w.kill(verb, 0)
+			killed, failed := 0, 0
+			for i, at := range crashPoints(t, plain.Calls, 6) {
+				next := []string{"down", "up", "reload"}[i%3]
+				if k := w.kill(verb, at); k.Hit != "" {
+					killed++
+					if wrong := w.heal(crash{verb, next}); wrong != "" {
+						t.Errorf("%s killed at call %d, %s, then %s:\n%v\n%s", verb, at, k.Hit, next, k, wrong)
+						w = newWreck(t, env)
+					}
+				}
+				if f := w.Inject(Fault{Kind: faultErrors[i%len(faultErrors)], At: at, Changes: true}, w.ready(verb)...); f.Hit != "" {
+					failed++
+					if wrong := w.judge(verb, f); wrong != "" {
+						t.Errorf("%s at call %d, %s:\n%v\n%s", verb, at, f.Hit, f, wrong)
+						w = newWreck(t, env)
+					}
+				}
+			}
+			t.Logf("%s: killed %d times, %d calls failed, of about %d", verb, killed, failed, plain.Calls)
+			if killed == 0 || failed == 0 {
+				t.Error("nothing happened")
 			}
 		})
 	}

@@ -308,8 +308,7 @@ func (in *injector) serve() {
 		if ended != nil && in.counts(&n) {
 			r.Calls++
 			if r.Calls == in.at || in.at == EveryCall {
-				r.Hit = n.describe()
-				in.strike(&n, &answer)
+				r.Hit = n.describe() + in.strike(&n, &answer)
 				if in.kind == FaultHang {
 					fmt.Fprintln(os.Stderr, injectHangs)
 					continue
@@ -328,8 +327,8 @@ func (in *injector) ioctl(request uintptr, arg unsafe.Pointer) error {
 	return nil
 }
 
-// strike lets the fault happen.
-func (in *injector) strike(n *notification, answer *response) {
+// strike lets the fault happen, and tells where it is another than was asked for.
+func (in *injector) strike(n *notification, answer *response) (instead string) {
 	switch in.kind {
 	case FaultError:
 		answer.errno, answer.flags = -int32(faults[int(n.nr)].errno), 0
@@ -345,10 +344,11 @@ func (in *injector) strike(n *notification, answer *response) {
 		if errno == unix.EINTR && (n.nr == unix.SYS_SENDMSG || n.nr == unix.SYS_RECVMSG) {
 			// Their sockets don't block, and so are never interrupted; the
 			// library takes this for EAGAIN, and would wait for ever.
-			errno = unix.ENOBUFS
+			errno, instead = unix.ENOBUFS, " (by ENOBUFS)"
 		}
 		answer.errno, answer.flags = -int32(errno), 0
 	}
+	return instead
 }
 
 // counts reports whether a call is wgctl's and matters.

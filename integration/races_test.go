@@ -4,7 +4,6 @@ package integration
 
 import (
 	"fmt"
-	"math/rand/v2"
 	"slices"
 	"strings"
 	"testing"
@@ -17,10 +16,7 @@ const raceLimit = 30 * time.Second
 // raceRounds is how often each of the two classic races is run: a thousand
 // times in a whole sweep.
 func raceRounds(t *testing.T) int {
-	if slowness() > 1 {
-		return 5
-	}
-	return repeated(t, 40, 1000)
+	return repeated(t, rounds(40, 5), 1000)
 }
 
 // atOnce runs two wgctl at the same time.
@@ -57,7 +53,7 @@ func TestUpAndDownAtOnce(t *testing.T) {
 	h := newTunnelHost(t, "h")
 	h.WriteFile(configOf("wg0"), fullTunnel(t, 0))
 	before := h.Snapshot()
-	for n := range rounds(30, 3) {
+	for n := range raceRounds(t) {
 		wgctlOK(h, "up", "wg0")
 		a, b := atOnce(h, []string{"down", "wg0"}, []string{"down", "wg0"})
 		if a.Code+b.Code != 1 || !strings.Contains(a.Stderr+b.Stderr, "wgctl: wg0 is not up") {
@@ -86,21 +82,21 @@ func TestTwoFullTunnelsAtOnce(t *testing.T) {
 	h.WriteFile(configOf("wg0"), fullTunnel(t, 0))
 	h.WriteFile(configOf("wg1"), fullTunnel(t, 1))
 	before := h.Snapshot()
-	names := []string{"wg0", "wg1"}
+	names, rnd := []string{"wg0", "wg1"}, seeded(t)
 	for n := range raceRounds(t) {
 		a, b := atOnce(h, []string{"up", "wg0"}, []string{"up", "wg1"})
 		if a.Code != 0 || b.Code != 0 {
 			t.Fatalf("round %d: %v\n%v", n, a, b)
 		}
 		ownRoutes(h, names)
-		if rand.IntN(3) == 0 {
+		if rnd.IntN(3) == 0 {
 			a, b = atOnce(h, []string{"down", "wg0"}, []string{"down", "wg1"})
 			if a.Code != 0 || b.Code != 0 {
 				t.Fatalf("round %d: %v\n%v", n, a, b)
 			}
 			continue
 		}
-		first := rand.IntN(2)
+		first := rnd.IntN(2)
 		wgctlOK(h, "down", names[first])
 		ownRoutes(h, names[1-first:2-first])
 		wgctlOK(h, "down", names[1-first])
@@ -169,7 +165,7 @@ func TestSharedSysctl(t *testing.T) {
 	}
 	names := []string{"wg0", "wg1"}
 	wgctlOK(h, "up", "wg0")
-	for n := range rounds(30, 3) {
+	for n := range raceRounds(t) {
 		from, to := names[n%2], names[1-n%2]
 		down, up := atOnce(h, []string{"down", from}, []string{"up", to})
 		if down.Code != 0 || up.Code != 0 {
@@ -189,6 +185,6 @@ func TestSharedSysctl(t *testing.T) {
 		needed(n, up, failed)
 		whole(h, to)
 	}
-	wgctlOK(h, "down", names[rounds(30, 3)%2])
+	wgctlOK(h, "down", names[raceRounds(t)%2])
 	h.Unchanged(before)
 }

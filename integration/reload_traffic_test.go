@@ -4,7 +4,6 @@ package integration
 
 import (
 	"fmt"
-	"math/rand/v2"
 	"regexp"
 	"strconv"
 	"strings"
@@ -49,9 +48,9 @@ func TestReloadUnderTraffic(t *testing.T) {
 		}
 		transfers <- n
 	}()
-	last := len(files) - 1
+	last, rnd := len(files)-1, seeded(t)
 	for n := range rounds(1000, 12) {
-		i := rand.IntN(len(files))
+		i := rnd.IntN(len(files))
 		p.write(files[i])
 		out := p.near.Wgctl("reload", "--yes", "wg0")
 		if out.Code != 0 {

@@ -90,7 +90,7 @@ func mishaps(t *testing.T, all []mishap) {
 // that it is a skip even under WGCTL_TEST_STRICT=1.
 func onceForAll(t *testing.T) {
 	t.Helper()
-	if slowness() > 1 {
+	if slowness() > 1 && !wholeSweep() {
 		t.Skip("the same on every kernel")
 	}
 }

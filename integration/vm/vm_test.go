@@ -4,6 +4,7 @@ package vm
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -118,6 +119,11 @@ func runGuestTests(t *testing.T, m Machine, pattern string) {
 		t.Fatal(err)
 	}
 	m.Env = append(m.Env, "WGCTL_TEST_BACKEND=kernel", "WGCTL_TEST_STRICT=1", "WGCTL_TEST_SLOW="+slowness)
+	for _, name := range sweepVariables {
+		if value, set := os.LookupEnv(name); set {
+			m.Env = append(m.Env, name+"="+value)
+		}
+	}
 	bin := buildGuestTests(t, &m, root)
 	m.Share = t.TempDir()
 	out := Run(guestContext(t), t, m, "sh", "-c", guestScript(t, root, bin, pattern))
@@ -132,6 +138,13 @@ func runGuestTests(t *testing.T, m Machine, pattern string) {
 	}
 }
 
+// sweepVariables choose how much of a sweep is run, here and in a guest.
+var sweepVariables = []string{"WGCTL_TEST_FAULTS", "WGCTL_TEST_ROUNDS", "WGCTL_TEST_SEED", "WGCTL_TEST_CROWD", "WGCTL_FIREWALL"}
+
+// guestTimeout bounds the tests of one package; WGCTL_VM_TIMEOUT sets it, for
+// sweeps. That of go test bounds them all.
+func guestTimeout() string { return cmp.Or(os.Getenv("WGCTL_VM_TIMEOUT"), "45m") }
+
 // guestScript runs every test binary that was built, each in its package's
 // folder as go test does. The log is a file, which no kernel message can break.
 func guestScript(t *testing.T, root, bin, pattern string) string {
@@ -144,8 +157,8 @@ func guestScript(t *testing.T, root, bin, pattern string) string {
 			continue
 		}
 		fmt.Fprintf(&s, "cd %s\n", quote(filepath.Join(root, pkg)))
-		fmt.Fprintf(&s, "{ %s -test.v=test2json -test.timeout=45m -test.run %s 2>&1; echo $? >/run/status; } | tee /results/%s.log\n",
-			quote(test), quote(pattern), pkg)
+		fmt.Fprintf(&s, "{ %s -test.v=test2json -test.timeout=%s -test.run %s 2>&1; echo $? >/run/status; } | tee /results/%s.log\n",
+			quote(test), quote(guestTimeout()), quote(pattern), pkg)
 		s.WriteString("[ \"$(cat /run/status)\" = 0 ] || status=1\n")
 	}
 	s.WriteString("exit $status\n")

@@ -49,7 +49,7 @@ unit: ## every package by itself, with the race detector
 
 .PHONY: namespaces
 namespaces: build ## the binary in network namespaces, on this kernel
-	WGCTL_BIN=$(CURDIR)/wgctl $(GO) test -timeout 20m ./integration
+	WGCTL_BIN=$(CURDIR)/wgctl $(GO) test -timeout 35m ./integration
 
 .PHONY: races
 races: ## what runs at once, by a binary with the race detector; needs a C compiler

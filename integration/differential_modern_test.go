@@ -89,9 +89,9 @@ var modern = map[string]modernFile{
 			"address 1: 10.40.4.1/24",
 			"device: sIxAtPZb6T3ycBC9WQPq8sNgAxCA0MaS7OSXVS5fJWI= 8HE/Eg9sKTFOnlVpVx02IqZipl5gI6+uJ2T1uQz92Q4= random off",
 			"device: tiYSi0OUKYtjQLtnoyg809P/btVSIDFuhw3sPpJpq0U= (none) 192.0.2.96:51820 10.40.4.0/24 off",
-			"resolv.conf: + 2 search ~corp.example",
-			"resolv.conf: + 3 nameserver 10.40.4.53",
-			"resolv.conf: - 2 nameserver 192.0.2.53",
+			"resolv.conf: + 3 search ~corp.example",
+			"resolv.conf: + 4 nameserver 10.40.4.53",
+			"resolv.conf: - 3 nameserver 192.0.2.53",
 		},
 	},
 	"zone": {

@@ -20,6 +20,11 @@ for unit in $lib/sysinit.target.wants/* $lib/sockets.target.wants/* $lib/timers.
 done
 rm -f $unwanted
 
+# The machine may be a container, the guest isn't one: systemd, which goes by this
+# file, would share no mounts with the services that it starts, and so hand them
+# no credentials.
+rm -f /.dockerenv /run/.containerenv
+
 # What generators make units of, consoles to log in at, old init scripts, a table
 # of file systems, there shall not be.
 rm -rf /usr/lib/systemd/system-generators

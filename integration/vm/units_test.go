@@ -3,6 +3,7 @@
 package vm
 
 import (
+	"cmp"
 	_ "embed"
 	"os"
 	"os/exec"
@@ -45,7 +46,7 @@ func runChecks(t *testing.T, prepare, script string) {
 	t.Parallel()
 	m := Machine{
 		Kernel: "6.1", Init: "systemd", Prepare: unitsPrepare + prepare,
-		Env: []string{"PACKAGES=" + makePackages(t), "WORD=it's a word"},
+		Env: []string{"PACKAGES=" + makePackages(t), "NETWORKMANAGER=" + networkManagerTree(), "WORD=it's a word"},
 	}
 	out := Run(guestContext(t), t, m, "sh", "-c", unitsChecks+script+"\nexit 7")
 	checks := 0
@@ -65,6 +66,11 @@ func runChecks(t *testing.T, prepare, script string) {
 	if out.Code != 7 {
 		t.Errorf("exit status %d, want 7, with which the script ends", out.Code)
 	}
+}
+
+// networkManagerTree is where scripts/witnesses unpacks NetworkManager.
+func networkManagerTree() string {
+	return cmp.Or(os.Getenv("WGCTL_NETWORKMANAGER"), "/var/cache/wgctl-networkmanager")
 }
 
 // makePackages makes the packages of Debian in the folder 1 of the one that it

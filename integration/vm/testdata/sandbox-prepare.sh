@@ -44,5 +44,33 @@ PostDown = ip netns delete needy" "AllowedIPs = 10.29.0.2/32"
 tunnel filed "Address = 10.30.0.1/24" "AllowedIPs = 10.30.0.2/32"
 sed -n 's/^PrivateKey = //p' /etc/wireguard/filed.conf >/etc/wireguard/filed.key
 sed -i 's/^PrivateKey = .*/PrivateKeyFile = filed.key/' /etc/wireguard/filed.conf
+sed 's/^PrivateKeyFile = .*/PrivateKeyFile = credential:sealed.key/; s/10.30.0/10.31.0/' /etc/wireguard/filed.conf >/etc/wireguard/sealed.conf
+mkdir /etc/systemd/system/wgctl@sealed.service.d
+printf '[Service]\nLoadCredentialEncrypted=sealed.key:/etc/wireguard/sealed.key.cred\nExecReload=\nExecReload=/bin/kill -HUP $MAINPID\n' >/etc/systemd/system/wgctl@sealed.service.d/key.conf
 mkdir /etc/systemd/system/wgctl@old.service.d
 printf '[Service]\nEnvironment=WGCTL_FIREWALL=iptables\n' >/etc/systemd/system/wgctl@old.service.d/old.conf
+# NetworkManager, which a part of the script starts; it leaves such cables alone
+# unless it is told.
+cp -a "$NETWORKMANAGER"/. /
+mkdir -p /etc/NetworkManager/conf.d /etc/NetworkManager/system-connections
+cat >/etc/NetworkManager/conf.d/vm.conf <<-END
+	[main]
+	plugins=keyfile
+	no-auto-default=*
+	[device-eth0]
+	match-device=interface-name:eth0
+	managed=1
+END
+cat >/etc/NetworkManager/system-connections/eth0.nmconnection <<-END
+	[connection]
+	id=eth0
+	type=ethernet
+	interface-name=eth0
+	[ipv4]
+	method=manual
+	address1=192.0.2.2/24,192.0.2.1
+	dns=192.0.2.1;
+	[ipv6]
+	method=disabled
+END
+chmod 600 /etc/NetworkManager/system-connections/eth0.nmconnection

@@ -86,6 +86,46 @@ sandbox() {
 	check "into the file" grep -q 10.28.0.3/32 /etc/wireguard/kept.conf
 }
 
+# A key that the disk has encrypted, and nobody sees but the unit.
+credentials() {
+	check "without the credential it fails" [ "$(systemctl start wgctl@sealed 2>/dev/null && echo done)" = "" ]
+	systemctl stop wgctl@sealed
+	systemd-creds encrypt --name=sealed.key /etc/wireguard/filed.key /etc/wireguard/sealed.key.cred
+	check "with it it comes up" started sealed
+	check "by that key" [ "$(wg show sealed public-key)" = "$(wg pubkey </etc/wireguard/filed.key)" ]
+	check "which stays out of sight" [ "$(wgctl plan reload sealed 2>/dev/null && echo done)" = "" ]
+	sed -i 's/10.31.0.1/10.31.0.9/' /etc/wireguard/sealed.conf
+	check "reload of the unit has it" systemctl reload wgctl@sealed
+	check "and does what it is for" within 60 sh -c 'ip -br address show dev sealed | grep 10.31.0.9'
+	systemctl stop wgctl@sealed
+}
+
+# A NetworkManager that comes beside the tunnel, and once more: it makes
+# resolv.conf, and the agent tells it of the tunnel's nameserver.
+networkmanager() {
+	systemctl start wgctl@wg0
+	start_pings
+	check "traffic before NetworkManager" within 60 grep -q 'bytes from' /run/ping
+	around >/dev/null
+	systemctl reload dbus # for the policy that came with it
+	check "NetworkManager" systemctl start NetworkManager
+	check "takes the cable" within 120 nmcli connection up eth0
+	check "has it" says "$(nmcli -g GENERAL.STATE device show eth0)" "(connected)"
+	check "nameserver is the tunnel's" within 90 grep -q 10.8.0.53 /etc/resolv.conf
+	check "whole beside it" within 90 whole wg0
+	check "NetworkManager restarts" systemctl restart NetworkManager
+	check "takes the cable again" within 120 nmcli connection up eth0
+	check "nameserver is the tunnel's again" within 90 grep -q 10.8.0.53 /etc/resolv.conf
+	check "whole again" within 90 whole wg0
+	check "nothing in clear" no_packets
+	end_pings
+	check "traffic beside it" ping -q -c 1 -w 60 203.0.113.5
+	check "stop beside it" systemctl stop wgctl@wg0
+	check "nameserver is NetworkManager's" within 60 sh -c '! grep 10.8.0.53 /etc/resolv.conf && grep 192.0.2.1 /etc/resolv.conf'
+	check "nothing is left beside it" [ -z "$(left wg0)" ]
+	systemctl stop NetworkManager
+}
+
 # The iptables of old needs a module that no kernel loads by itself, and which
 # the sandbox can't.
 legacy() {
@@ -119,6 +159,6 @@ hooks() {
 	check "and is undone" sh -c 'systemctl stop wgctl@needy && ! ip netns | grep needy'
 }
 
-for part in nftables target sandbox legacy hooks; do
+for part in nftables target sandbox credentials networkmanager legacy hooks; do
 	$part
 done

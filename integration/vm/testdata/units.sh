@@ -97,7 +97,7 @@ quick() {
 	check "Debian's unit reloads" systemctl reload wg-quick@wg0
 	check "Debian's unit stops" systemctl stop wg-quick@wg0
 	check "and leaves nothing" [ -z "$(ip -o link show wg0 2>/dev/null)$(ip rule | grep 'proto 87')$(nft list tables | grep wgctl)" ]
-	check "package of the tools' names" sh -c 'dpkg -i "$0" && ! dpkg-query -W -f "\${db:Status-Status}" wireguard-tools | grep -x installed' "$(echo "$PACKAGES"/1/wgctl-wireguard-tools_*)"
+	check "package of the tools' names" sh -c 'dpkg -i "$0" && ! dpkg-query -W -f "\${db:Status-Status}" wireguard-tools | grep -x installed' "$(echo "$PACKAGES"/2/wgctl-wireguard-tools_*)"
 	check "our unit of that name" systemctl start wg-quick@wg0
 	check "has its status" says "$(status wg-quick@wg0)" up
 	check "excludes the other" systemctl start wgctl@wg0

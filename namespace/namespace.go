@@ -135,29 +135,57 @@ func Cookie() uint64 {
 
 // Inside runs f on a thread that is in the namespace: sockets and processes
 // that f makes belong to it.
-func Inside(ns *os.File, f func() error) error {
-	runtime.LockOSThread()
+func Inside(ns *os.File, f func() error) (err error) {
+	aside(func() (left bool) {
+		left, err = inside(ns, f)
+		return left
+	})
+	return err
+}
+
+// inside runs f in the namespace and has the calling thread come back, unless it
+// is left there.
+func inside(ns *os.File, f func() error) (left bool, err error) {
 	here, err := Here()
 	if err != nil {
-		runtime.UnlockOSThread()
-		return fmt.Errorf("opening the thread's network namespace: %w", err)
+		return false, fmt.Errorf("opening the thread's network namespace: %w", err)
 	}
 	defer here.Close()
 	if Same(here, ns) {
-		defer runtime.UnlockOSThread()
-		return f()
+		return false, f()
 	}
 	if err := Enter(ns); err != nil {
-		runtime.UnlockOSThread()
-		return err
+		return false, err
 	}
 	err = f()
 	if back := Enter(here); back != nil {
-		// The thread stays locked, and ends with its goroutine.
-		return errors.Join(err, back)
+		return true, errors.Join(err, back)
 	}
-	runtime.UnlockOSThread()
-	return err
+	return false, err
+}
+
+// aside runs f on a thread that f may take elsewhere, and which ends with f if it
+// was left there. It is never the first of the process: that can't end, and by it
+// /proc/self tells everybody where the process is.
+func aside(f func() (left bool)) {
+	done, returned := make(chan struct{}), false
+	go func() {
+		defer close(done)
+		runtime.LockOSThread()
+		left := false
+		if unix.Gettid() == unix.Getpid() { // held while f gets another
+			aside(f)
+		} else {
+			left = f()
+		}
+		if returned = true; !left {
+			runtime.UnlockOSThread() // else the thread ends
+		}
+	}()
+	<-done
+	if !returned { // f has ended its goroutine, as a test's FailNow does: it means its caller's
+		runtime.Goexit()
+	}
 }
 
 // Enter moves the calling thread, which the caller has locked, to the namespace.
@@ -170,23 +198,16 @@ func Enter(ns *os.File) error {
 
 // New makes a namespace without a name: it lives as long as something has it
 // open or runs in it.
-func New() (*os.File, error) {
-	type made struct {
-		ns  *os.File
-		err error
-	}
-	result := make(chan made)
-	go func() {
-		runtime.LockOSThread() // for good: the thread ends with this goroutine
-		if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
-			result <- made{nil, fmt.Errorf("making a network namespace: %w", err)}
-			return
+func New() (ns *os.File, err error) {
+	aside(func() (left bool) {
+		if err = unix.Unshare(unix.CLONE_NEWNET); err != nil {
+			err = fmt.Errorf("making a network namespace: %w", err)
+			return false
 		}
-		ns, err := Here()
-		result <- made{ns, err}
-	}()
-	m := <-result
-	return m.ns, m.err
+		ns, err = Here()
+		return true
+	})
+	return ns, err
 }
 
 // isMissing reports whether an error says that something isn't there or isn't

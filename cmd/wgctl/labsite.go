@@ -11,12 +11,14 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"time"
 
 	"github.com/google/renameio/v2"
 	"github.com/wgctl/wgctl/lab"
 	"github.com/wgctl/wgctl/namespace"
+	"github.com/wgctl/wgctl/tunnel"
 	"golang.org/x/sys/unix"
 )
 
@@ -210,12 +212,32 @@ func (s *labSite) remove(host string) error {
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
+	inode := uint64(0)
 	if ns, err := p.Open(); err == nil {
-		endAll(namespace.Inode(ns))
+		inode = namespace.Inode(ns)
+		endAll(inode)
 		_ = ns.Close()
 	}
 	// A mere file is what a run leaves that was killed on the way.
-	return namespace.Remove(name)
+	if err := namespace.Remove(name); err != nil || inode == 0 {
+		return err
+	}
+	return forgetNamespace(inode)
+}
+
+// forgetNamespace removes what is on record of a namespace that has gone with all
+// that was in it, a lock of a run that was killed too.
+func forgetNamespace(inode uint64) error {
+	all, err := tunnel.OfNamespaces()
+	if err != nil {
+		return err
+	}
+	for _, rs := range all {
+		if filepath.Base(rs.Dir) == strconv.FormatUint(inode, 10) {
+			return rs.Forget()
+		}
+	}
+	return nil
 }
 
 // endAll kills the processes in a namespace until there are none.

@@ -18,7 +18,7 @@ import (
 // its owner may put another in its place at any time.
 func TestTrustedIsWhatWasRead(t *testing.T) {
 	if os.Geteuid() != 0 {
-		t.Skip("needs root, to make files of others")
+		skip(t, "needs root, to make files of others")
 	}
 	for _, tt := range []struct {
 		name         string

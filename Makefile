@@ -24,7 +24,7 @@ RACE := $(shell command -v cc >/dev/null && echo -race)
 # Everything but the tests that need hosts or guests, which have their turn.
 PACKAGES   = $$($(GO) list ./... | grep -v /integration)
 # go test's own limit is 10 minutes a package; two emulated guests need more.
-VMTIMEOUT ?= 55m
+VMTIMEOUT ?= 60m
 
 .PHONY: build
 build: ## the static binary, ./wgctl
@@ -49,7 +49,7 @@ unit: ## every package by itself, with the race detector
 
 .PHONY: namespaces
 namespaces: build ## the binary in network namespaces, on this kernel
-	WGCTL_BIN=$(CURDIR)/wgctl $(GO) test -timeout 35m ./integration
+	WGCTL_BIN=$(CURDIR)/wgctl $(GO) test -timeout 45m ./integration
 
 .PHONY: races
 races: ## what runs at once, by a binary with the race detector; needs a C compiler

@@ -85,7 +85,7 @@ func last(p netip.Prefix) netip.Addr {
 	}
 	a := p.Masked().Addr().As4()
 	for i := p.Bits(); i < 32; i++ {
-		a[i/8] |= 0x80 >> (i % 8)
+		a[i/8] |= 0x80 >> (i % 8) // #nosec G602 -- i is less than 32
 	}
 	return netip.AddrFrom4(a)
 }

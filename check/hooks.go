@@ -7,6 +7,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 
 	"github.com/wgctl/wgctl/config"
 	"github.com/wgctl/wgctl/routes"
@@ -144,13 +145,13 @@ func hookNotUndone(l *look) {
 }
 
 // script finds a program that could be anything.
-var script = regexp.MustCompile(`\.sh\b|(^|[\s;&|(])(sh|bash|source|\.)\s`)
+var script = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`\.sh\b|(^|[\s;&|(])(sh|bash|source|\.)\s`) })
 
 // left says what a hook of up adds and no hook of down takes away, or "". One of
 // down that isn't understood is taken to undo what its program did, and a script
 // to undo all.
 func (h hookLine) left(all []hookLine) string {
-	if slices.ContainsFunc(all, func(d hookLine) bool { return !d.up && d.changes == nil && script.MatchString(d.text) }) {
+	if slices.ContainsFunc(all, func(d hookLine) bool { return !d.up && d.changes == nil && script().MatchString(d.text) }) {
 		return ""
 	}
 	for _, program := range []string{"ip6tables", "iptables", "nft", "ufw", "ip rule", "ip -4 rule", "ip -6 rule"} {
@@ -243,12 +244,12 @@ func hookKillSwitch(l *look) {
 }
 
 // separators end a command of a line.
-var separators = regexp.MustCompile(`[;&|(){}]+`)
+var separators = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`[;&|(){}]+`) })
 
 // links are the interfaces that a hook names in the words of iptables, ufw, ip
 // and tc, but for the loopback.
 func (h hookLine) links() (out []string) {
-	for _, command := range separators.Split(h.text, -1) {
+	for _, command := range separators().Split(h.text, -1) {
 		words := strings.Fields(command)
 		filter := slices.ContainsFunc(words, func(w string) bool { return strings.HasSuffix(w, "tables") || w == "ufw" })
 		for i := range max(0, len(words)-1) {

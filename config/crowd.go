@@ -19,74 +19,147 @@ var (
 
 var errManyPeers = errors.New("has more than " + fmt.Sprint(maxPeers) + " peers: no device takes so many")
 
+// maxItems are how many a list may have in a whole file. Of addresses and
+// forwards each is compared with all others; of networks that are kept out of a
+// tunnel a large country has 50,000.
+var maxItems = map[string]int{
+	"AllowedIPs":  maxAllowedIPs,
+	"ExcludedIPs": 1 << 17,
+	"Address":     1 << 12,
+	"DNS":         1 << 12,
+	"Masquerade":  1 << 12,
+	"PortForward": 1 << 12,
+	"PreUp":       1 << 12,
+	"PostUp":      1 << 12,
+	"PreDown":     1 << 12,
+	"PostDown":    1 << 12,
+}
+
+const manyItems = "is one of more than %d in this file, the most that are read"
+
 // smallestPeer is the shortest section of a peer, in bytes: a header, a key.
 const smallestPeer = int64(len("[Peer]\nPublicKey=\n") + keyLen)
 
-// countPeers returns errManyPeers if a regular file has more peers than a device
-// takes: to find that out by reading them would take a gigabyte. What r reads
-// is the file, which is at its start afterwards. Of a pipe nothing is said.
-func countPeers(file *os.File, r io.Reader) error {
+// smallestAllowedIP is the shortest allowed IP and its comma.
+const smallestAllowedIP = int64(len("::,"))
+
+// A tooManyError is the line where a file goes beyond what is read of it.
+type tooManyError struct{ line int }
+
+// Error is in wg's manner, which says nothing of the file.
+func (e tooManyError) Error() string {
+	return fmt.Sprintf("Line %d: AllowedIPs "+manyItems, e.line, maxAllowedIPs)
+}
+
+// countCrowd returns an error if a regular file has more peers than a device
+// takes, or more allowed IPs than are read: to find that out by reading them
+// would take a gigabyte. What r reads is the file, which is at its start
+// afterwards. Of a pipe nothing is said.
+func countCrowd(file *os.File, r io.Reader) error {
 	fi, err := file.Stat()
-	if err != nil || !fi.Mode().IsRegular() || fi.Size() < maxPeers*smallestPeer {
+	if err != nil || !fi.Mode().IsRegular() {
 		return nil // reading tells
 	}
-	n, err := countHeaders(r)
-	if err == nil && n > maxPeers {
-		if _, err = file.Seek(0, io.SeekStart); err == nil {
-			n, err = countSections(r)
-		}
+	err = countText(fi.Size(), r, func() error {
+		_, err := file.Seek(0, io.SeekStart)
+		return err
+	})
+	if err == nil || isCrowd(err) {
+		return err
 	}
-	if err != nil {
-		return fmt.Errorf("reading %s: %w", file.Name(), err)
-	}
-	if n > maxPeers {
-		return errManyPeers
-	}
-	if _, err := file.Seek(0, io.SeekStart); err != nil {
-		return fmt.Errorf("reading %s: %w", file.Name(), err)
-	}
-	return nil
+	return fmt.Errorf("reading %s: %w", file.Name(), err)
 }
 
-// countHeaders counts brackets, which is fast, and never less than the peers
-// are.
-func countHeaders(r io.Reader) (n int, err error) {
+// countText is countCrowd for what has that size and is rewound by again.
+func countText(size int64, r io.Reader, again func() error) error {
+	if size < min(maxPeers*smallestPeer, maxAllowedIPs*smallestAllowedIP) {
+		return nil
+	}
+	headers, items, err := countAtMost(r)
+	if err == nil {
+		err = again()
+	}
+	if err != nil || headers <= maxPeers && items <= maxAllowedIPs {
+		return err
+	}
+	if err = countLines(r); err == nil {
+		err = again()
+	}
+	return err
+}
+
+// countAtMost counts brackets, commas and lines, which is fast, and never less
+// than the peers and the allowed IPs are.
+func countAtMost(r io.Reader) (headers, items int, err error) {
 	buf := make([]byte, 1<<20)
+	defer clear(buf)
 	for {
 		got, err := r.Read(buf)
-		n += bytes.Count(buf[:got], []byte("["))
+		headers += bytes.Count(buf[:got], []byte("["))
+		items += bytes.Count(buf[:got], []byte(",")) + bytes.Count(buf[:got], []byte("\n"))
 		if err == io.EOF {
-			return n, nil
+			return headers, items + 1, nil
 		}
 		if err != nil {
-			return n, err
+			return headers, items, err
 		}
 	}
 }
 
-// countSections counts the headers of peers, up to one too many.
-func countSections(r io.Reader) (n int, err error) {
+// countLines counts the headers of peers, and the allowed IPs, up to one too many.
+func countLines(r io.Reader) error {
 	lines := newLineReader(io.LimitReader(r, maxFile))
-	for n <= maxPeers {
+	defer lines.forget()
+	peers, allowed := 0, 0
+	for {
 		line, err := lines.next()
 		if err == io.EOF || errors.Is(err, errLongLine) { // which reading tells
-			return n, nil
+			return nil
 		}
 		if err != nil {
-			return n, err
+			return err
 		}
-		if line = bytes.TrimLeft(line, space); len(line) > 0 && line[0] == '[' {
+		if line = bytes.TrimLeft(line, space); len(line) == 0 {
+			continue
+		}
+		switch line[0] {
+		case '[':
 			line, _, _ = bytes.Cut(line, []byte("#"))
 			if strings.EqualFold(squash(string(line)), "[Peer]") {
-				n++
+				peers++
 			}
+		case 'a', 'A':
+			allowed += allowedIPsOn(line)
+		}
+		switch {
+		case peers > maxPeers:
+			return errManyPeers
+		case allowed > maxAllowedIPs:
+			return tooManyError{lines.num}
 		}
 	}
-	return n, nil
+}
+
+// allowedIPsOn is how many a line has.
+func allowedIPsOn(line []byte) int {
+	line, _, _ = bytes.Cut(line, []byte("#"))
+	name, value, assigned := bytes.Cut(line, []byte("="))
+	if !assigned || len(name) > 4096 || !strings.EqualFold(squash(string(name)), "AllowedIPs") {
+		return 0
+	}
+	return 1 + bytes.Count(value, []byte(","))
+}
+
+func isCrowd(err error) bool {
+	many := tooManyError{}
+	return errors.Is(err, errManyPeers) || errors.As(err, &many)
 }
 
 // inFile says of which file a fault is.
 func inFile(path string, err error) error {
+	if many := (tooManyError{}); errors.As(err, &many) {
+		return &Error{File: path, Line: many.line, Section: peerSection.String(), Key: "AllowedIPs", Msg: fmt.Sprintf(manyItems, maxAllowedIPs)}
+	}
 	if errors.Is(err, errManyPeers) {
 		return &Error{File: path, Msg: err.Error()}
 	}

@@ -38,6 +38,9 @@ const (
 func (b *builder) dns(value string) {
 	ifc := &b.cfg.Interface
 	for _, item := range items(value) {
+		if b.crowds() {
+			return
+		}
 		if !isDNSAddress(item) {
 			if !isSearchDomain(item) {
 				b.fail("%s is neither an address nor a search domain", shown(item))

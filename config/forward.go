@@ -239,6 +239,9 @@ func (b *builder) killSwitch(value string) {
 func (b *builder) masquerade(value string) {
 	m := &b.cfg.Interface.Masquerade
 	for _, item := range items(value) {
+		if b.crowds() {
+			return
+		}
 		switch {
 		case strings.EqualFold(item, "off"):
 			b.masqueradeOff = true
@@ -260,6 +263,9 @@ func (b *builder) masquerade(value string) {
 }
 
 func (b *builder) portForward(value string) {
+	if b.crowds() {
+		return
+	}
 	f, fault := parsePortForward(value)
 	if fault != "" {
 		b.fail("%s %s", shown(value), fault)
@@ -296,6 +302,9 @@ func (b *builder) clampMSS(value string) {
 
 func (b *builder) excludedIPs(value string) {
 	for _, item := range items(value) {
+		if b.crowds() {
+			return
+		}
 		ip, unmasked, fault := parseAllowedIP(item)
 		switch {
 		case fault != "" || ip.Sign != Unsigned:

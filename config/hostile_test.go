@@ -107,7 +107,7 @@ func TestTooManyPeers(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer func() { _ = s.Close() }()
-		err = countPeers(s.file, s)
+		err = countCrowd(s.file, s)
 		if at, seekErr := s.file.Seek(0, io.SeekCurrent); err == nil && (at != 0 || seekErr != nil) {
 			t.Errorf("the file is at %d, %v", at, seekErr)
 		}

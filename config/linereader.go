@@ -73,11 +73,15 @@ func withoutCR(line []byte) ([]byte, error) {
 func (l *lineReader) fill() {
 	l.buf = l.buf[:copy(l.buf, l.buf[l.at:])]
 	l.at = 0
-	if len(l.buf) == cap(l.buf) {
-		l.buf = append(make([]byte, 0, 2*cap(l.buf)), l.buf...)
+	if old := l.buf; len(old) == cap(old) {
+		l.buf = append(make([]byte, 0, 2*cap(old)), old...)
+		clear(old)
 	}
 	for n := 0; n == 0 && l.err == nil; {
 		n, l.err = l.r.Read(l.buf[len(l.buf):cap(l.buf)])
 		l.buf = l.buf[:len(l.buf)+n]
 	}
 }
+
+// forget clears what was read: there may be keys in it.
+func (l *lineReader) forget() { clear(l.buf[:cap(l.buf)]) }

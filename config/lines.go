@@ -21,6 +21,12 @@ const (
 	// of an embedded device it is 65,536.
 	maxPeers = 1 << 20
 
+	// maxAllowedIPs is two for each of so many peers; the whole Internet's
+	// routing table has 1.3 million prefixes. Each takes 240 bytes here.
+	maxAllowedIPs = 2 * maxPeers
+
+	maxHookText = 8 << 20 // bytes of all hooks together
+
 	maxEmpty = 1000 // lines that are wg-quick's and say nothing
 )
 
@@ -73,7 +79,6 @@ type normaliser struct {
 	commented bool         // in the comments after a peer that was commented out
 	layout    *layout      // where entries stand, for edits; or nil
 	noPeers   bool         // peers aren't read
-	crowded   bool         // there are more peers than any device takes, and the rest isn't read
 	refers    bool         // something said of a peer isn't all in the file
 }
 
@@ -97,6 +102,7 @@ func (n *normaliser) flush(bytes int) {
 func (n *normaliser) normalise(r io.Reader) error {
 	limited := &io.LimitedReader{R: r, N: maxFile + 1}
 	lines := newLineReader(limited)
+	defer lines.forget()
 	var err error
 	for err == nil && !n.full() && n.keyless <= maxReports && !n.crowded {
 		var line []byte
@@ -110,13 +116,12 @@ func (n *normaliser) normalise(r io.Reader) error {
 			}
 			line = bytes.TrimPrefix(line, []byte("\xef\xbb\xbf"))
 		}
-		if !n.passedOver(line) && !n.idle(line) {
+		if !n.passedOver(line) && !n.idle(line) && !n.secretLine(lines.num, line) {
 			n.line(lines.num, string(line))
 		}
 	}
 	switch {
-	case n.crowded:
-		n.errorf(lines.num, peerSection, "", manyPeers)
+	case n.crowded: // and said where
 	case errors.Is(err, errLongLine):
 		n.errorf(lines.num, 0, "", longLine)
 	case err != nil && err != io.EOF:
@@ -190,7 +195,7 @@ func (n *normaliser) sectionHeader(num int, line string) {
 	case strings.EqualFold(name, "[Peer]"):
 		n.section = peerSection
 		if n.peers++; n.peers > maxPeers {
-			n.crowded = true
+			n.crowd(num, peerSection, "", manyPeers)
 			return
 		}
 	default:

@@ -17,6 +17,9 @@ func items(value string) []string {
 
 func (b *builder) addresses(value string) {
 	for _, item := range items(value) {
+		if b.crowds() {
+			return
+		}
 		p, fault := parseAddress(item)
 		if fault != "" {
 			b.fail("%s %s", shown(item), fault)
@@ -51,6 +54,9 @@ func (b *builder) allowedIPs(value string) {
 		if item == "" {
 			b.fail("has a comma with nothing before or after it")
 			continue
+		}
+		if b.crowds() {
+			return
 		}
 		ip, unmasked, fault := parseAllowedIP(item)
 		if fault != "" {

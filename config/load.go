@@ -84,7 +84,7 @@ func Load(ctx context.Context, path string) (*Config, []Warning, error) {
 		return nil, nil, err
 	}
 	defer func() { _ = f.Close() }()
-	if err := countPeers(f.file, f); err != nil {
+	if err := countCrowd(f.file, f); err != nil {
 		return nil, nil, inFile(path, err)
 	}
 	c, warnings, err := Parse(path, f)
@@ -159,6 +159,10 @@ func readText(ctx context.Context, path string, most int64) ([]byte, error) {
 	}
 	if err := checkLines(path, text.Bytes()); err != nil {
 		return nil, err
+	}
+	whole := bytes.NewReader(text.Bytes())
+	if err := countText(int64(text.Len()), whole, func() error { whole.Reset(text.Bytes()); return nil }); err != nil {
+		return nil, inFile(path, err)
 	}
 	return text.Bytes(), f.changed()
 }

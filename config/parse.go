@@ -26,7 +26,9 @@ func parse(n *normaliser, r io.Reader) (*Config, []Warning, error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	b.check()
+	if !b.crowded {
+		b.check()
+	}
 	b.cfg.warned = len(n.report.warnings) > 0
 	if err := n.report.err(); err != nil {
 		return nil, n.report.warns(), err
@@ -45,6 +47,7 @@ func build(n *normaliser, r io.Reader) (*builder, error) {
 	}
 	b.endSection()
 	b.cfg.digest, b.cfg.refers = hex.EncodeToString(digest.Sum(nil)), n.refers
+	forgetInput(digest)
 	return b, nil
 }
 
@@ -76,6 +79,8 @@ type builder struct {
 	overruled     int  // how many values of the section are
 	masqueradeOff bool // the file says so
 	badValue      map[place]bool
+	listed        map[string]int // how many items a list has, by its key
+	hookText      int            // bytes of hooks
 }
 
 // read takes sections as the normaliser writes them.
@@ -123,6 +128,9 @@ func (b *builder) values(k *key, values []string) {
 	for _, v := range values {
 		num, text, _ := strings.Cut(v, " ")
 		b.line, _ = strconv.Atoi(num)
+		if b.crowded {
+			return
+		}
 		if b.key == "" {
 			b.item()
 		}
@@ -131,7 +139,7 @@ func (b *builder) values(k *key, values []string) {
 }
 
 func (b *builder) needPublicKey() {
-	if b.cfg.lines.count(b.peer, "PublicKey") == 0 && !b.badValue[placeOf(b.peer, "PublicKey")] {
+	if !b.crowded && b.cfg.lines.count(b.peer, "PublicKey") == 0 && !b.badValue[placeOf(b.peer, "PublicKey")] {
 		b.errorf(b.cfg.Line(b.peer, "", 0), b.section, "", "has no PublicKey")
 	}
 }
@@ -158,16 +166,30 @@ func (b *builder) scalar() {
 	b.cfg.lines.set(b.peer, b.key, b.line)
 }
 
+// crowds reports whether one more of a list is more than are read, which ends
+// the reading.
+func (b *builder) crowds() bool {
+	if b.listed == nil {
+		b.listed = map[string]int{}
+	}
+	b.listed[b.key]++
+	if b.listed[b.key] <= maxItems[b.key] {
+		return false
+	}
+	b.badValue[placeOf(b.peer, b.key)] = true
+	b.crowd(b.line, b.section, b.key, manyItems, maxItems[b.key])
+	return true
+}
+
 // item notes where one more item of a list stands.
 func (b *builder) item() {
 	b.cfg.lines.add(b.peer, b.key, b.line)
 }
 
 func (b *builder) privateKey(value string) {
-	if k, ok := b.base64Key(value); ok {
+	if k, ok := b.secret(value); ok {
 		b.scalar()
-		s := Secret(k)
-		b.cfg.Interface.PrivateKey = &s
+		b.cfg.Interface.PrivateKey = k
 	}
 }
 
@@ -179,10 +201,9 @@ func (b *builder) publicKey(value string) {
 }
 
 func (b *builder) presharedKey(value string) {
-	if k, ok := b.base64Key(value); ok {
+	if k, ok := b.secret(value); ok {
 		b.scalar()
-		s := Secret(k)
-		b.cfg.Peers[b.peer].PresharedKey = &s
+		b.cfg.Peers[b.peer].PresharedKey = k
 	}
 }
 
@@ -262,6 +283,13 @@ func (b *builder) backend(value string) {
 
 func (b *builder) hook(value string) {
 	h := &b.cfg.Interface.Hooks
+	if b.crowds() {
+		return
+	}
+	if b.hookText += len(value); b.hookText > maxHookText {
+		b.crowd(b.line, b.section, b.key, "makes the hooks of this file longer than %d MiB", maxHookText>>20)
+		return
+	}
 	b.item()
 	switch b.key {
 	case "PreUp":

@@ -18,6 +18,8 @@ type report struct {
 	file     string
 	errors   Errors
 	warnings []*Error
+	secrets  []*Secret // that were read: see secretMark
+	crowded  bool      // there is more of something than any tunnel takes: the rest isn't read
 }
 
 // full reports whether reading on would tell nothing new.
@@ -27,6 +29,12 @@ func (r *report) errorf(line int, s section, key, format string, args ...any) {
 	if !r.full() {
 		r.errors = append(r.errors, r.entry(line, s, key, format, args))
 	}
+}
+
+// crowd is errorf for what ends the reading.
+func (r *report) crowd(line int, s section, key, format string, args ...any) {
+	r.errorf(line, s, key, format, args...)
+	r.crowded = true
 }
 
 func (r *report) warnf(rule string, line int, s section, key, format string, args ...any) {

@@ -84,18 +84,20 @@ func (s *source) Read(p []byte) (int, error) {
 // changed returns an error if somebody wrote to the file since it was opened:
 // what was read may be half of one and half of another.
 func (s *source) changed() error {
-	now, err := s.file.Stat()
-	if err != nil {
-		return fmt.Errorf("reading config: %w", err)
-	}
-	if !now.Mode().IsRegular() {
-		return nil
-	}
-	was, is := s.was.Sys().(*syscall.Stat_t), now.Sys().(*syscall.Stat_t)
-	if was.Size != is.Size || was.Mtim != is.Mtim || was.Ctim != is.Ctim {
+	if changedSince(s.file, s.was) {
 		return &Error{File: s.path, Msg: "has changed while it was read"}
 	}
 	return nil
+}
+
+// changedSince reports whether somebody wrote to a regular file since.
+func changedSince(file *os.File, then fs.FileInfo) bool {
+	now, err := file.Stat()
+	if err != nil || !now.Mode().IsRegular() {
+		return err != nil
+	}
+	was, is := then.Sys().(*syscall.Stat_t), now.Sys().(*syscall.Stat_t)
+	return was.Size != is.Size || was.Mtim != is.Mtim || was.Ctim != is.Ctim
 }
 
 func tooLarge(path string, most int64) error {

@@ -59,11 +59,12 @@ func wgValueError(msg, value string) error {
 	if maybeKey(value) {
 		return &WgError{Msg: msg}
 	}
-	return wgErrorf("%s: `%s'", msg, printable(value))
+	return wgErrorf("%s: `%s'", msg, Printable(value))
 }
 
-// printable keeps a file from writing to the terminal that shows its faults.
-func printable(s string) string {
+// Printable keeps a file, or a word, from writing to the terminal that shows
+// what is wrong with it.
+func Printable(s string) string {
 	return strings.Map(func(r rune) rune {
 		if r < 0x20 || r == 0x7f {
 			return '?'
@@ -81,17 +82,25 @@ func printable(s string) string {
 // signed.
 func ParseWg(r io.Reader) (*WgChange, []string, error) {
 	w := &wgReader{}
+	changed := func() bool { return false }
 	if file, ok := r.(*os.File); ok {
-		if err := countPeers(file, file); errors.Is(err, errManyPeers) {
+		if was, err := file.Stat(); err == nil {
+			changed = func() bool { return changedSince(file, was) }
+		}
+		if err := countCrowd(file, file); errors.Is(err, errManyPeers) {
 			return nil, nil, wgErrorf("File %v", err)
+		} else if isCrowd(err) {
+			return nil, nil, wgErrorf("%v", err)
 		} else if err != nil {
 			return nil, nil, err
 		}
 	}
 	limited := &io.LimitedReader{R: r, N: maxFile + 1}
 	lines := newLineReader(limited)
+	defer lines.forget()
 	line, err := lines.next()
 	for ; err == nil; line, err = lines.next() {
+		w.num = lines.num
 		if err := w.line(line); err != nil {
 			return nil, w.warnings, err
 		}
@@ -103,6 +112,9 @@ func ParseWg(r io.Reader) (*WgChange, []string, error) {
 		return nil, w.warnings, err
 	case limited.N <= 0:
 		return nil, w.warnings, wgErrorf("File is larger than %d MiB", maxFile>>20)
+	}
+	if changed() {
+		return nil, w.warnings, wgErrorf("File has changed while it was read")
 	}
 	if err := w.finish(); err != nil {
 		return nil, w.warnings, err
@@ -118,9 +130,19 @@ type wgReader struct {
 	peer     *WgPeer // the last of change.Peers
 	keyless  int     // peers whose key hasn't come yet
 	keyed    bool    // whether the one of peer has
+	allowed  int     // allowed IPs of all peers
+	num      int     // of the line
 }
 
 func (w *wgReader) line(raw []byte) error {
+	if k, ok := secretIn(raw, w.section); ok {
+		if w.section == peerSection {
+			w.peer.PresharedKey = k
+		} else {
+			w.change.PrivateKey = k
+		}
+		return nil
+	}
 	if i := bytes.IndexByte(raw, '#'); i >= 0 {
 		raw = raw[:i]
 	}
@@ -282,6 +304,9 @@ func (w *wgReader) endpoint(value string) error {
 func (w *wgReader) allowedIPs(value string) error {
 	p := w.peer
 	for item := range strings.SplitSeq(value, ",") {
+		if w.allowed++; w.allowed > maxAllowedIPs {
+			return wgErrorf("%v", tooManyError{w.num})
+		}
 		ip, unmasked, fault := parseAllowedIP(item)
 		if fault != "" {
 			return allowedIPError(item, fault)

@@ -91,7 +91,7 @@ func badWord(word string) error {
 	if maybeKey(word) {
 		return wgErrorf("Invalid argument")
 	}
-	return wgErrorf("Invalid argument: %s", printable(word))
+	return wgErrorf("Invalid argument: %s", Printable(word))
 }
 
 // ReadWgKey reads a file with one key in it: its first 44 bytes, after which
@@ -99,7 +99,7 @@ func badWord(word string) error {
 // what is there.
 func ReadWgKey(r io.Reader) (Secret, error) {
 	k, err := readKey(r, space, func(c byte) error {
-		return wgErrorf("Found trailing character in key file: `%s'", printable(string(rune(c))))
+		return wgErrorf("Found trailing character in key file: `%s'", Printable(string(rune(c))))
 	})
 	if errors.Is(err, io.EOF) {
 		return Secret{}, nil

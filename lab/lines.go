@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"regexp"
 	"strings"
+	"sync"
 )
 
 // An Error is what is wrong with one line of a topology.
@@ -43,8 +44,8 @@ type line struct {
 }
 
 var (
-	namePattern   = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9_-]{0,30}$`)
-	ifnamePattern = regexp.MustCompile(`^[A-Za-z0-9_=+.-]{1,15}$`)
+	namePattern   = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9_-]{0,30}$`) })
+	ifnamePattern = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^[A-Za-z0-9_=+.-]{1,15}$`) })
 )
 
 // kinds are the sections and their keys; true for those that come more than
@@ -104,9 +105,9 @@ func head(file string, number int, raw string) (*section, error) {
 		return nil, wrong("there is no section [%s]: there are Lab, Network, Host and Tunnel", s.kind)
 	case s.kind == "Lab" && s.name != "":
 		return nil, wrong("[Lab] has no name of its own: Name is a key")
-	case s.kind == "Tunnel" && !ifnamePattern.MatchString(s.name):
+	case s.kind == "Tunnel" && !ifnamePattern().MatchString(s.name):
 		return nil, wrong("%q can't be the name of a tunnel's interface", s.name)
-	case s.kind != "Lab" && !namePattern.MatchString(s.name):
+	case s.kind != "Lab" && !namePattern().MatchString(s.name):
 		return nil, wrong("%q can't be a name here: letters, digits, - and _, 31 at the most", s.name)
 	}
 	return s, nil

@@ -30,7 +30,7 @@ func Parse(file, text string) (*Topology, error) {
 	if len(p.t.Hosts) == 0 {
 		return nil, &Error{File: file, Line: 1, Msg: "there is no host"}
 	}
-	if !namePattern.MatchString(p.t.Name) {
+	if !namePattern().MatchString(p.t.Name) {
 		return nil, &Error{File: file, Line: 1, Msg: strconv.Quote(p.t.Name) + " can't be the name of a lab: [Lab] has a key Name"}
 	}
 	return p.t, nil
@@ -88,7 +88,7 @@ func (p *parser) links(s *section) error {
 		if len(words) > 1 && words[0] == "as" {
 			link.Name, words = words[1], words[2:]
 		}
-		if !ifnamePattern.MatchString(link.Name) || link.Name == "lo" {
+		if !ifnamePattern().MatchString(link.Name) || link.Name == "lo" {
 			return s.errorf(p.file, l, "%q can't be the name of a link", link.Name)
 		}
 		if slices.ContainsFunc(h.Links, func(o *Link) bool { return o.Name == link.Name }) {

@@ -115,6 +115,14 @@ func perform(t *testing.T, w world, line string) (string, error) {
 	case "claim": // by its index and so many more
 		l, _ := w.Link(ctx, f[1])
 		return "", w.LinkClaim(ctx, f[1], l.Index+int(number(t, f[2], 0)))
+	case "note":
+		_, note, _ := strings.Cut(line, " "+f[1]+" ")
+		err := w.LinkNote(ctx, f[1], note)
+		l, _ := w.Link(ctx, f[1])
+		if err != nil {
+			return "", err
+		}
+		return strings.TrimSpace(l.Kind + " " + l.Alias + " " + l.Note), nil
 	case "del":
 		return "", w.LinkDel(ctx, f[1])
 	case "set":

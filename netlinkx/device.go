@@ -37,6 +37,11 @@ func (k *Kernel) deviceInto(ctx context.Context, name string, sink func() peerSi
 	return uapiDeviceInto(name, uapiAt(ctx, k.uapiPath(name)), sink())
 }
 
+// Generation asks the process of an embedded device.
+func (k *Kernel) Generation(ctx context.Context, name string) (string, error) {
+	return uapiGeneration(ctx, k.uapiPath(name))
+}
+
 // Configure changes a device: first its own fields, then its peers, in as many
 // messages as they need. A listen port that is taken is unix.EADDRINUSE.
 func (k *Kernel) Configure(ctx context.Context, name string, c DeviceChange) error {

@@ -60,6 +60,7 @@ type fakeLink struct {
 	addrs  []fakeAddress
 	routes []InstalledRoute
 	device *Device // nil: not a WireGuard device
+	edits  int     // of the device
 }
 
 type fakeAddress struct {
@@ -131,6 +132,16 @@ func (f *Fake) DropLink(name string) {
 	f.drop(name)
 }
 
+// SetAlias gives a link an alias, as ip(8) does. It does nothing if there is no
+// such link.
+func (f *Fake) SetAlias(link, text string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if l := f.find(link); l != nil {
+		l.Alias, l.Note = splitAlias(text)
+	}
+}
+
 // AddRoute adds a route of somebody else through the link, whatever stands in
 // its place; one without a protocol number has that of ip(8), 3. It does nothing
 // if there is no such link.
@@ -161,6 +172,7 @@ func (f *Fake) EditDevice(name string, edit func(*Device)) {
 	defer f.mu.Unlock()
 	if l := f.find(name); l != nil && l.device != nil {
 		edit(l.device)
+		l.edits++
 	}
 }
 

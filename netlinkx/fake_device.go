@@ -4,6 +4,7 @@ package netlinkx
 
 import (
 	"context"
+	"fmt"
 	"net/netip"
 	"slices"
 
@@ -76,10 +77,26 @@ func (f *Fake) Configure(ctx context.Context, name string, c DeviceChange) error
 	if half {
 		c.Peers = c.Peers[:len(c.Peers)/2]
 	}
+	f.find(name).edits++
 	if err := f.configure(f.find(name), d, c); err != nil {
 		return err
 	}
 	return fault
+}
+
+// Generation counts the changes of an embedded device, those by hand included.
+func (f *Fake) Generation(ctx context.Context, name string) (string, error) {
+	unlock, err := f.read(ctx)
+	if err != nil {
+		return "", err
+	}
+	defer unlock()
+	d, err := f.device(name)
+	if err != nil || d.Backend != BackendUserspace {
+		return "", err
+	}
+	l := f.find(name)
+	return fmt.Sprintf("%d-%d", l.Index, l.edits), nil
 }
 
 func (f *Fake) configure(l *fakeLink, d *Device, c DeviceChange) error {

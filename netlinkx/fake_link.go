@@ -109,8 +109,26 @@ func (f *Fake) LinkClaim(ctx context.Context, name string, index int) error {
 	if l.Index != index {
 		return unix.EPERM
 	}
-	l.Alias = Alias
+	l.Alias, l.Note = Alias, ""
 	return nil
+}
+
+// LinkNote makes our alias say something besides.
+func (f *Fake) LinkNote(ctx context.Context, name, note string) error {
+	unlock, err := f.begin(ctx, "LinkNote")
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	l := f.find(name)
+	if l == nil {
+		return missingError{unix.ENODEV}
+	}
+	alias, err := l.noted(note)
+	if err == nil {
+		l.Alias, l.Note = splitAlias(alias)
+	}
+	return err
 }
 
 // LinkDel removes a link that carries our alias.

@@ -23,17 +23,17 @@ import (
 // KernelHasWireGuard asks for the family, and so makes the kernel load the
 // module where it can.
 func (k *Kernel) KernelHasWireGuard(ctx context.Context) (bool, error) {
-	_, _, err := k.family(ctx)
+	_, err := k.family(ctx)
 	if errors.Is(err, os.ErrNotExist) {
 		return false, nil
 	}
 	return err == nil, err
 }
 
-// family returns a connection and the family, or an os.ErrNotExist.
-func (k *Kernel) family(ctx context.Context) (*genetlink.Conn, genetlink.Family, error) {
+// family returns the family, or an os.ErrNotExist.
+func (k *Kernel) family(ctx context.Context) (genetlink.Family, error) {
 	if err := ctx.Err(); err != nil {
-		return nil, genetlink.Family{}, err
+		return genetlink.Family{}, err
 	}
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -42,11 +42,15 @@ func (k *Kernel) family(ctx context.Context) (*genetlink.Conn, genetlink.Family,
 			k.gl, err = genetlink.Dial(nil)
 			return err
 		}); err != nil {
-			return nil, genetlink.Family{}, err
+			return genetlink.Family{}, err
 		}
 	}
 	f, err := k.gl.GetFamily(unix.WG_GENL_NAME)
-	return k.gl, f, err
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
+		_ = k.gl.Close() // the answer may still come, in the place of the next one
+		k.gl = nil
+	}
+	return f, err
 }
 
 // kernelDevice reads a device of the kernel.
@@ -63,7 +67,7 @@ func (k *Kernel) kernelDevice(ctx context.Context, name string) (Device, error) 
 
 // kernelDeviceInto reads the peers into a sink, a new one for each try.
 func (k *Kernel) kernelDeviceInto(ctx context.Context, name string, sink func() peerSink) (Device, error) {
-	_, family, err := k.family(ctx)
+	family, err := k.family(ctx)
 	if err != nil {
 		return Device{}, err
 	}

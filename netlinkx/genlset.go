@@ -38,7 +38,7 @@ func (k *Kernel) kernelConfigure(ctx context.Context, name string, c DeviceChang
 
 // setOwn changes a device's own fields and removes its peers, by wgctrl.
 func (k *Kernel) setOwn(ctx context.Context, name string, c DeviceChange) error {
-	if _, _, err := k.family(ctx); err != nil {
+	if _, err := k.family(ctx); err != nil {
 		return err
 	}
 	conn, err := k.wgctrl()
@@ -54,7 +54,9 @@ func (k *Kernel) setOwn(ctx context.Context, name string, c DeviceChange) error 
 		mark := int(*c.FwMark)
 		cfg.FirewallMark = &mark
 	}
-	err = conn.ConfigureDevice(name, cfg)
+	if err = conn.ConfigureDevice(name, cfg); err != nil {
+		k.forgetWgctrl()
+	}
 	if errors.Is(err, os.ErrNotExist) { // all that wgctrl says
 		err = k.whyNoDevice(ctx, name)
 	}
@@ -75,6 +77,15 @@ func (k *Kernel) wgctrl() (*wgctrl.Client, error) {
 		}
 	}
 	return k.wg, nil
+}
+
+// forgetWgctrl has the next change made by another connection: to one that failed
+// the answer may still come, in the place of the next one. Others may be at work
+// with it, so it isn't closed before nobody is.
+func (k *Kernel) forgetWgctrl() {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.wg = nil
 }
 
 // whyNoDevice returns the errno that the kernel has for a name that is no
@@ -116,7 +127,7 @@ func (k *Kernel) setPeers(ctx context.Context, name string, changes iter.Seq[Dev
 
 // sendPeers is setPeers that tells which messages were refused, by number.
 func (k *Kernel) sendPeers(ctx context.Context, name string, changes iter.Seq[DeviceChange]) (refused []int, failed error) {
-	_, family, err := k.family(ctx)
+	family, err := k.family(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -153,7 +164,7 @@ func (k *Kernel) removePeers(ctx context.Context, l Link) error {
 	if err != nil || len(d.Peers) <= kernelPeers {
 		return err
 	}
-	_, family, err := k.family(ctx)
+	family, err := k.family(ctx)
 	if err != nil {
 		return err
 	}

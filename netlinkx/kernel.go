@@ -23,6 +23,7 @@ import (
 // It may be used by several goroutines, and from any thread.
 type Kernel struct {
 	ns      netns.NsHandle
+	nsFile  unix.Stat_t // what ns is open on
 	handle  *netlink.Handle
 	sockets map[int]*nl.SocketHandle // for the requests that handle can't make
 	ctl     *os.File                 // a socket for ioctl(2)
@@ -74,6 +75,9 @@ func NewKernelAt(nsPath string) (*Kernel, error) {
 
 func newKernel(ns netns.NsHandle) (*Kernel, error) {
 	k := &Kernel{ns: ns, uapiDir: uapiDir, batches: make(map[int]*batchSocket)}
+	if err := unix.Fstat(int(ns), &k.nsFile); err != nil {
+		return nil, errors.Join(fmt.Errorf("reading the network namespace: %w", err), k.Close())
+	}
 	err := k.inside(func() (err error) {
 		// Not NewHandleAt: that one doesn't notice when it can't get back to
 		// the thread's own namespace.
@@ -133,16 +137,16 @@ func (k *Kernel) Close() error {
 // /proc/sys/net of the thread that opens them.
 func (k *Kernel) inside(f func() error) error {
 	runtime.LockOSThread()
+	if k.isHere() {
+		defer runtime.UnlockOSThread()
+		return f()
+	}
 	here, err := netns.Get()
 	if err != nil {
 		runtime.UnlockOSThread()
 		return fmt.Errorf("opening the thread's network namespace: %w", err)
 	}
 	defer func() { _ = here.Close() }()
-	if here.Equal(k.ns) {
-		defer runtime.UnlockOSThread()
-		return f()
-	}
 	if err := netns.Set(k.ns); err != nil {
 		runtime.UnlockOSThread()
 		return fmt.Errorf("entering the network namespace: %w", err)
@@ -155,6 +159,13 @@ func (k *Kernel) inside(f func() error) error {
 	}
 	runtime.UnlockOSThread()
 	return err
+}
+
+// isHere reports whether the calling thread, which is locked, is in k's namespace.
+func (k *Kernel) isHere() bool {
+	var here unix.Stat_t
+	err := unix.Stat("/proc/thread-self/ns/net", &here)
+	return err == nil && here.Dev == k.nsFile.Dev && here.Ino == k.nsFile.Ino
 }
 
 // request starts a message on k's own route socket.
@@ -171,7 +182,7 @@ const (
 
 // dump calls f, which asks the kernel for a list, again and again while the
 // list changes under the kernel's hands (NLM_F_DUMP_INTR), at most dumpTries
-// times. f starts its result afresh each time.
+// times, or has not told all of another one. f starts its result afresh each time.
 func (k *Kernel) dump(ctx context.Context, f func() error) error {
 	var err error
 	for try := range dumpTries {
@@ -182,8 +193,9 @@ func (k *Kernel) dump(ctx context.Context, f func() error) error {
 		if err == nil && k.fault != nil {
 			err = k.fault()
 		}
-		// netlink.ErrDumpInterrupted is an EINTR as well.
-		if !errors.Is(err, unix.EINTR) {
+		if errors.Is(err, unix.EBUSY) {
+			k.drain()
+		} else if !errors.Is(err, unix.EINTR) { // netlink.ErrDumpInterrupted is one as well
 			return err
 		}
 		select {
@@ -192,6 +204,19 @@ func (k *Kernel) dump(ctx context.Context, f func() error) error {
 		}
 	}
 	return err
+}
+
+// drain reads what k's own route socket still has for nobody: of a list that was
+// not read to its end, as after an error of recvfrom(2), the kernel has more to
+// tell, and no other list before (__netlink_dump_start in net/netlink/af_netlink.c).
+func (k *Kernel) drain() {
+	s := k.sockets[unix.NETLINK_ROUTE].Socket
+	s.Lock() // who waits for an answer has it
+	defer s.Unlock()
+	b := make([]byte, 64<<10)
+	for err := error(nil); err == nil || err == unix.EINTR; {
+		_, _, err = unix.Recvfrom(s.GetFd(), b, unix.MSG_DONTWAIT)
+	}
 }
 
 // A missingError is an errno that says in its own way that the thing doesn't

@@ -5,6 +5,7 @@ package netlinkx
 import (
 	"context"
 	"errors"
+	"strings"
 
 	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netlink/nl"
@@ -57,7 +58,7 @@ func (k *Kernel) OwnLinks(ctx context.Context) ([]Link, error) {
 func linkOf(l netlink.Link) Link {
 	a := l.Attrs()
 	out := Link{
-		Index: a.Index, Name: a.Name, Kind: l.Type(), Alias: a.Alias, MTU: a.MTU,
+		Index: a.Index, Name: a.Name, Kind: l.Type(), MTU: a.MTU,
 		Up: a.RawFlags&unix.IFF_UP != 0,
 	}
 	switch l := l.(type) {
@@ -68,10 +69,34 @@ func linkOf(l netlink.Link) Link {
 	case *netlink.GenericLink:
 		out.Kind = l.LinkType
 	}
-	if a.Group == newbornGroup && out.Alias == "" {
+	out.Alias, out.Note = splitAlias(a.Alias)
+	if a.Group == newbornGroup && a.Alias == "" {
 		out.Alias = Alias
 	}
 	return out
+}
+
+// MaxNote is how long a note can be: the kernel takes 255 bytes of alias
+// (IFALIASZ in linux/if.h).
+const MaxNote = 255 - len(Alias) - 1
+
+// splitAlias takes the note off an alias of ours. An alias that has our word
+// and then something else is its author's, as "wgctl uplink".
+func splitAlias(text string) (alias, note string) {
+	ours, note, noted := strings.Cut(text, " ")
+	if !noted || ours != Alias || !isNote(note) {
+		return text, ""
+	}
+	return ours, note
+}
+
+func isNote(note string) bool {
+	for word := range strings.SplitSeq(note, " ") {
+		if key, _, ok := strings.Cut(word, "="); !ok || key == "" {
+			return false
+		}
+	}
+	return len(note) <= MaxNote
 }
 
 // CreateFrom makes the WireGuard links of k from another namespace, where their
@@ -107,26 +132,31 @@ func (k *Kernel) linkAdd(ctx context.Context, name, kind string) error {
 	}
 	// From here on the link exists: what follows ignores cancellation.
 	ctx = context.WithoutCancel(ctx)
-	err := k.linkMark(ctx, name)
+	l, err := k.Link(ctx, name)
+	if err == nil {
+		err = k.linkMark(l.Index)
+	}
 	if err != nil {
 		err = errors.Join(err, k.LinkDel(ctx, name))
 	}
 	return err
 }
 
-// linkMark gives a newborn link its alias, and the default group back.
-func (k *Kernel) linkMark(ctx context.Context, name string) error {
-	l, err := k.Link(ctx, name)
-	if err != nil {
-		return err
-	}
+// linkMark gives a link our alias, and a newborn one the default group back.
+func (k *Kernel) linkMark(index int) error {
+	return k.setAlias(index, Alias, nl.NewRtAttr(unix.IFLA_GROUP, nl.Uint32Attr(0)))
+}
+
+func (k *Kernel) setAlias(index int, alias string, more ...*nl.RtAttr) error {
 	req := k.request(unix.RTM_SETLINK, unix.NLM_F_ACK)
 	msg := nl.NewIfInfomsg(unix.AF_UNSPEC)
-	msg.Index = int32(l.Index)
+	msg.Index = int32(index)
 	req.AddData(msg)
-	req.AddData(nl.NewRtAttr(unix.IFLA_IFALIAS, []byte(Alias)))
-	req.AddData(nl.NewRtAttr(unix.IFLA_GROUP, nl.Uint32Attr(0)))
-	_, err = req.Execute(unix.NETLINK_ROUTE, 0)
+	req.AddData(nl.NewRtAttr(unix.IFLA_IFALIAS, []byte(alias)))
+	for _, a := range more {
+		req.AddData(a)
+	}
+	_, err := req.Execute(unix.NETLINK_ROUTE, 0)
 	return err
 }
 
@@ -140,7 +170,33 @@ func (k *Kernel) LinkClaim(ctx context.Context, name string, index int) error {
 	if l.Index != index {
 		return unix.EPERM
 	}
-	return k.linkMark(ctx, name)
+	return missing(k.linkMark(l.Index), unix.ENODEV)
+}
+
+// LinkNote makes our alias on the link say something besides.
+func (k *Kernel) LinkNote(ctx context.Context, name, note string) error {
+	l, err := k.Link(ctx, name)
+	if err != nil {
+		return err
+	}
+	alias, err := l.noted(note)
+	if err != nil {
+		return err
+	}
+	return missing(k.setAlias(l.Index, alias), unix.ENODEV)
+}
+
+// noted returns the whole alias of a link of ours that has the note.
+func (l Link) noted(note string) (alias string, err error) {
+	switch {
+	case l.Alias != Alias:
+		return "", unix.EPERM
+	case note == "":
+		return Alias, nil
+	case !isNote(note):
+		return "", unix.EINVAL
+	}
+	return Alias + " " + note, nil
 }
 
 // LinkDel removes the link, of whatever kind, if it carries our alias. It

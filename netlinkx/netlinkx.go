@@ -16,9 +16,11 @@ package netlinkx
 
 import (
 	"crypto/ecdh"
+	"crypto/sha256"
 	"encoding/base64"
 	"fmt"
 	"net/netip"
+	"sync"
 	"time"
 
 	"github.com/wgctl/wgctl/routes"
@@ -46,7 +48,8 @@ type Link struct {
 	Name  string
 	Kind  string
 	Alias string
-	MTU   int // bytes
+	Note  string // what ours says besides: see LinkNote
+	MTU   int    // bytes
 	Up    bool
 }
 
@@ -128,15 +131,32 @@ func (s Secret) Clamped() Secret {
 }
 
 // PublicKey returns the public key of a private key, or the zero key for none.
+// A device is asked for its key again and again, and each time that the public
+// one is made of it leaves copies of it in memory: so it is made once.
 func (s Secret) PublicKey() Key {
 	if s.IsZero() {
 		return Key{}
+	}
+	digest := sha256.Sum256(s[:])
+	madeKeys.Lock()
+	defer madeKeys.Unlock()
+	if madeKeys.of == digest {
+		return madeKeys.key
 	}
 	priv, err := ecdh.X25519().NewPrivateKey(s[:])
 	if err != nil {
 		return Key{}
 	}
-	return Key(priv.PublicKey().Bytes())
+	madeKeys.of, madeKeys.key = digest, Key(priv.PublicKey().Bytes())
+	return madeKeys.key
+}
+
+// madeKeys is the public key that was made last, and the digest of its private
+// one.
+var madeKeys struct {
+	sync.Mutex
+	of  [sha256.Size]byte
+	key Key
 }
 
 // A Device is a WireGuard device as it is.

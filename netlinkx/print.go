@@ -101,7 +101,10 @@ func (p *printer) link(l Link) {
 	} else {
 		p.linef("ip link add dev %s type %s", l.Name, l.Kind)
 	}
-	if l.Alias != "" {
+	switch {
+	case l.Note != "":
+		p.linef("ip link set dev %s alias '%s %s'", l.Name, l.Alias, l.Note)
+	case l.Alias != "":
 		p.linef("ip link set dev %s alias %s", l.Name, l.Alias)
 	}
 	state := "down"

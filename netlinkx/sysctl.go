@@ -22,12 +22,42 @@ func (k *Kernel) Sysctl(ctx context.Context, key string) (string, error) {
 		return "", err
 	}
 	var value string
-	err = k.inside(func() error {
-		b, err := os.ReadFile(path)
-		value = strings.TrimRight(string(b), "\n")
+	err = k.inside(func() (err error) {
+		value, err = readParameter(path)
 		return err
 	})
 	return value, err
+}
+
+// readParameter reads a file of /proc/sys, which the kernel fills in one read(2),
+// without what os.ReadFile does beside: it asks for the size, registers with
+// epoll(7) and reads to the end.
+func readParameter(path string) (string, error) {
+	fd, err := retry(func() (int, error) { return unix.Open(path, unix.O_RDONLY|unix.O_CLOEXEC, 0) })
+	if err != nil {
+		return "", &os.PathError{Op: "open", Path: path, Err: err}
+	}
+	defer unix.Close(fd)
+	var b [4096]byte
+	n, err := retry(func() (int, error) { return unix.Read(fd, b[:]) })
+	if err != nil {
+		return "", &os.PathError{Op: "read", Path: path, Err: err}
+	}
+	if n == len(b) { // a list without end
+		all, err := os.ReadFile(path)
+		return strings.TrimRight(string(all), "\n"), err
+	}
+	return strings.TrimRight(string(b[:n]), "\n"), nil
+}
+
+// retry calls f until no signal interrupts it.
+func retry(f func() (int, error)) (int, error) {
+	for {
+		n, err := f()
+		if err != unix.EINTR {
+			return n, err
+		}
+	}
 }
 
 // SetSysctl writes a kernel parameter. On a read-only /proc/sys that is

@@ -7,6 +7,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -14,6 +15,7 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"sync"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -23,10 +25,7 @@ import (
 // https://www.wireguard.com/xplatform/#cross-platform-userspace-implementation.
 // wgctrl's own speaker of it gives errors as text and waits without limit.
 
-const (
-	uapiDir      = "/var/run/wireguard"
-	uapiPatience = 30 * time.Second // for one exchange; a stopped process never answers
-)
+const uapiDir = "/var/run/wireguard"
 
 // SocketsIn names a folder with sockets of devices of this namespace alone. It
 // comes before /var/run/wireguard, which all namespaces share.
@@ -45,7 +44,7 @@ func (k *Kernel) uapiPath(name string) string {
 // uapiDial connects to a socket. None, and one that nobody listens on, is
 // unix.EOPNOTSUPP: that link isn't a WireGuard device.
 func uapiDial(ctx context.Context, path string) (net.Conn, error) {
-	ctx, cancel := context.WithTimeout(ctx, uapiPatience)
+	ctx, cancel := context.WithTimeout(ctx, busyPatience)
 	defer cancel()
 	conn, err := new(net.Dialer).DialContext(ctx, "unix", path)
 	if isOneOf(err, unix.ENOENT, unix.ENOTDIR, unix.ECONNREFUSED) {
@@ -71,24 +70,31 @@ func uapiDo(ctx context.Context, path string, request []byte, line func(key, val
 		return err
 	}
 	defer func() { _ = conn.Close() }()
-	if err := conn.SetDeadline(time.Now().Add(uapiPatience)); err != nil {
-		return err
-	}
 	stop := context.AfterFunc(ctx, func() { _ = conn.SetDeadline(time.Unix(1, 0)) })
 	defer stop()
-	err = uapiTalk(conn, request, line)
+	v := newVigil(conn, path)
+	err = uapiTalk(v, request, line)
+	v.end(!errors.Is(err, os.ErrDeadlineExceeded))
 	if cause := ctx.Err(); err != nil && cause != nil {
 		return cause
 	}
 	return err
 }
 
+// uapiBuffers are for replies. Each is clear.
+var uapiBuffers = sync.Pool{New: func() any { return new([256 << 10]byte) }}
+
 func uapiTalk(conn io.ReadWriter, request []byte, line func(key, value []byte) error) error {
 	if _, err := conn.Write(request); err != nil {
 		return err
 	}
+	buf := uapiBuffers.Get().(*[256 << 10]byte)
+	defer func() {
+		clear(buf[:]) // of keys
+		uapiBuffers.Put(buf)
+	}()
 	s := bufio.NewScanner(conn)
-	s.Buffer(make([]byte, 256<<10), bufio.MaxScanTokenSize)
+	s.Buffer(buf[:], bufio.MaxScanTokenSize)
 	for s.Scan() {
 		key, value, _ := bytes.Cut(s.Bytes(), []byte{'='})
 		if len(key) == 0 {
@@ -113,6 +119,27 @@ func uapiTalk(conn io.ReadWriter, request []byte, line func(key, value []byte) e
 		return err
 	}
 	return fmt.Errorf("reading the UAPI reply: %w", io.ErrUnexpectedEOF)
+}
+
+// generationRequest is userspace.GenerationRequest, which says what it means.
+const generationRequest = "wgctl-generation=1\n\n"
+
+// uapiGeneration asks a device for its generation. One that doesn't know the
+// request hangs up.
+func uapiGeneration(ctx context.Context, path string) (generation string, err error) {
+	err = uapiDo(ctx, path, []byte(generationRequest), func(key, value []byte) error {
+		if string(key) == "generation" {
+			generation = string(value)
+		}
+		return nil
+	})
+	if err == nil {
+		return generation, nil
+	}
+	if errors.Is(err, io.ErrUnexpectedEOF) || isOneOf(err, unix.EBUSY, unix.ECONNRESET, unix.EPIPE) {
+		err = nil
+	}
+	return "", err
 }
 
 func uapiGet(ctx context.Context, path, name string) (Device, error) {
@@ -143,6 +170,7 @@ func uapiDeviceOf(name string, exchange uapiExchange) (Device, error) {
 // uapiDeviceInto reads the peers into a sink.
 func uapiDeviceInto(name string, exchange uapiExchange, peers peerSink) (Device, error) {
 	d := Device{Name: name, Backend: BackendUserspace}
+	defer func() { clear(d.PrivateKey[:]) }() // whoever called has a copy
 	var peer *Peer
 	err := exchange([]byte("get=1\n\n"), func(key, value []byte) error {
 		if string(key) == "public_key" {
@@ -223,6 +251,16 @@ func hexKey(dst, value []byte) error {
 func uint16Of(value []byte) (uint16, error) {
 	n, err := strconv.ParseUint(string(value), 10, 16)
 	return uint16(n), err
+}
+
+// requestSize is at least what appendRequest appends: what is grown leaves a copy
+// behind, and keys in it.
+func requestSize(c DeviceChange) int {
+	n := 256
+	for i := range c.Peers {
+		n += 384 + 64*(len(c.Peers[i].AllowedIPs)+len(c.Peers[i].RemoveAllowedIPs))
+	}
+	return n
 }
 
 // appendRequest appends a set operation. The order of a peer's keys matters:

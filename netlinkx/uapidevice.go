@@ -34,6 +34,9 @@ func (u uapiDevice) configure(ctx context.Context, c DeviceChange) error {
 	}
 	var request []byte
 	for part := range parts(c, uapiPeers, uapiIPs) {
+		if n := requestSize(part); n > cap(request) {
+			request = make([]byte, 0, n)
+		}
 		request = appendRequest(request[:0], part)
 		err := u.set(ctx, request)
 		if errors.Is(err, unix.EINVAL) { // said of bad values as well, but those aren't sent
@@ -42,7 +45,7 @@ func (u uapiDevice) configure(ctx context.Context, c DeviceChange) error {
 			}
 		}
 		if err != nil {
-			return blame(part.Peers, err, func(c DeviceChange) error { return u.set(ctx, appendRequest(nil, c)) })
+			return blame(part.Peers, err, func(c DeviceChange) error { return u.change(ctx, c) })
 		}
 	}
 	return nil
@@ -69,9 +72,15 @@ func peersAfter(d Device, c DeviceChange) int {
 
 // remove asks the device to remove allowed IPs by the flag.
 func (u uapiDevice) remove(ctx context.Context, r removal) error {
-	return u.set(ctx, appendRequest(nil, r.change()))
+	return u.change(ctx, r.change())
 }
 
+func (u uapiDevice) change(ctx context.Context, c DeviceChange) error {
+	return u.set(ctx, appendRequest(make([]byte, 0, requestSize(c)), c))
+}
+
+// set sends a request, which is cleared then: there may be keys in it.
 func (u uapiDevice) set(ctx context.Context, request []byte) error {
+	defer clear(request)
 	return uapiDo(ctx, u.path, request, func([]byte, []byte) error { return nil })
 }

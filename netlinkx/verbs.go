@@ -28,6 +28,11 @@ type (
 		// LinkClaim gives the link our alias if it has that index; one that
 		// doesn't is refused with unix.EPERM.
 		LinkClaim(ctx context.Context, name string, index int) error
+		// LinkNote makes our alias on the link say something besides, as words
+		// "key=value" with a space between; "" is nothing. A link without our
+		// alias is refused with unix.EPERM, and what isn't such words, or is
+		// longer than MaxNote, with unix.EINVAL.
+		LinkNote(ctx context.Context, name, note string) error
 		// LinkSet sets the MTU (0: as it is) and the up flag in one message.
 		LinkSet(ctx context.Context, name string, mtu int, up bool) error
 	}
@@ -94,6 +99,10 @@ type (
 		Device(ctx context.Context, name string) (Device, error)
 		// DeviceSum returns the device without its peers, and their sum.
 		DeviceSum(ctx context.Context, name string) (Device, Sum, error)
+		// Generation stands for what is configured of an embedded device that
+		// counts its changes: as long as it is the same, so is that. It is
+		// empty where the device doesn't count, or is being changed.
+		Generation(ctx context.Context, name string) (string, error)
 		// Configure changes a device. It takes as many messages as it needs
 		// and so may be half done when it fails.
 		Configure(ctx context.Context, name string, c DeviceChange) error

@@ -9,7 +9,6 @@ import (
 	"os"
 	"runtime"
 	"slices"
-	"sync"
 	"time"
 
 	"github.com/vishvananda/netlink/nl"
@@ -163,98 +162,67 @@ func isAway(fd int) bool {
 // its changes only to a socket there, which would keep that namespace alive, so
 // it is looked at now and then.
 type awayTUN struct {
-	tun.Device
-	fd     int
-	name   string
-	events chan tun.Event
-	closed chan struct{}
-	ended  chan struct{} // closed when nobody sends events any more
-	once   sync.Once
+	*watchedTUN
+	name string
 }
-
-const (
-	lookSoon  = 50 * time.Millisecond // until the link was up once
-	lookAfter = time.Second
-)
 
 func openAwayTUN(fd int) (tun.Device, error) {
 	dev, name, err := tun.CreateUnmonitoredTUNFromFD(fd)
 	if err != nil {
 		return nil, fmt.Errorf("using descriptor %d as a TUN: %w", fd, err)
 	}
-	t := &awayTUN{Device: dev, fd: fd, name: name, events: make(chan tun.Event, 4), closed: make(chan struct{}), ended: make(chan struct{})}
-	go t.watch()
+	t := &awayTUN{watchedTUN: newWatchedTUN(dev, fd), name: name}
+	go t.follow()
 	return t, nil
 }
 
-// Events returns what became of the link.
-func (t *awayTUN) Events() <-chan tun.Event { return t.events }
-
-// Close ends the link.
-func (t *awayTUN) Close() error {
-	var err error
-	t.once.Do(func() {
-		close(t.closed)
-		<-t.ended
-		close(t.events)
-		err = t.Device.Close()
-	})
-	return err
-}
-
-// watch sends events until the device is closed.
-func (t *awayTUN) watch() {
-	defer close(t.ended)
-	up, mtu, pause := false, device.DefaultMTU, lookSoon
-	for {
-		var event tun.Event
-		if now, ok := t.isUp(); ok && now != up {
-			event, up, pause = tun.EventDown, now, lookAfter
-			if now {
-				event = tun.EventUp
-			}
-		}
-		if n, err := t.MTU(); err == nil && n != mtu {
-			event, mtu = event|tun.EventMTUUpdate, n
-		}
-		if event != 0 {
-			select {
-			case t.events <- event:
-			case <-t.closed:
-				return
-			}
+// follow has the device take its port at once, gives the link a moment to come up
+// for the first time, and then has the device do as the link does.
+func (t *awayTUN) follow() {
+	more := t.send(tun.EventUp)
+	for end := time.Now().Add(lookAfter); more && time.Now().Before(end); {
+		if up, _ := t.isUp(); up {
+			break
 		}
 		select {
-		case <-time.After(pause):
+		case <-time.After(lookSoon):
 		case <-t.closed:
-			return
+			more = false
 		}
 	}
+	if !more {
+		close(t.ended)
+		return
+	}
+	t.watch(t.isUp, t.MTU)
 }
 
-// isUp asks by an empty write, which a link that is up refuses in another way
-// than one that is down: wireguard-go's way across namespaces.
 func (t *awayTUN) isUp() (up, ok bool) {
-	_, err := unix.Write(t.fd, nil)
-	return err == unix.EINVAL, err == unix.EINVAL || err == unix.EIO
+	err := t.ifreq(unix.SIOCGIFFLAGS, func(ifr *unix.Ifreq) { up = ifr.Uint16()&unix.IFF_RUNNING != 0 })
+	return up, err == nil
 }
 
 // MTU returns that of the link.
-func (t *awayTUN) MTU() (int, error) {
+func (t *awayTUN) MTU() (mtu int, err error) {
+	err = t.ifreq(unix.SIOCGIFMTU, func(ifr *unix.Ifreq) { mtu = int(ifr.Uint32()) })
+	return mtu, err
+}
+
+// ifreq asks for something of the link in its namespace.
+func (t *awayTUN) ifreq(request uint, read func(*unix.Ifreq)) error {
 	there, err := openNamespaceOf(t.fd)
 	if err != nil {
-		return 0, fmt.Errorf("opening the namespace of %s: %w", t.name, err)
+		return fmt.Errorf("opening the namespace of %s: %w", t.name, err)
 	}
 	ns := os.NewFile(uintptr(there), "namespace")
 	defer ns.Close()
-	var mtu int
-	look := func() error {
+	return (&Starter{Sockets: ns}).inOuter(func() error {
 		return withIfreq(t.name, func(fd int, ifr *unix.Ifreq) error {
-			err := unix.IoctlIfreq(fd, unix.SIOCGIFMTU, ifr)
-			mtu = int(ifr.Uint32())
+			err := unix.IoctlIfreq(fd, request, ifr)
+			if err == nil {
+				read(ifr)
+			}
 			return err
 		})
-	}
-	err = (&Starter{Sockets: ns}).inOuter(look)
-	return mtu, err
+	})
 }

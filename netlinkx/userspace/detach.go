@@ -55,10 +55,14 @@ func openFDs() []int {
 	return fds
 }
 
-// tellReady lets go of the pipe to the one who started us, which says that
-// the device is ready. What the runtime has to say of a crash goes to the log
+// readyWord is all that a process says whose device is ready.
+const readyWord = "ready\n"
+
+// tellReady says that the device is ready, and lets go of the pipe to the one who
+// started us. What the runtime has to say of a crash goes to the log
 // from here on.
 func tellReady() error {
+	_, _ = unix.Write(wordsFD, []byte(readyWord)) // who started us may be gone
 	if err := unix.Dup3(logFD, wordsFD, 0); err != nil {
 		return fmt.Errorf("detaching standard error: %w", err)
 	}

@@ -17,13 +17,27 @@ import (
 // deleted: by then one that isn't stuck has ended by itself, and one that
 // serves a link of that name elsewhere is in another namespace.
 func (s *Starter) endHung(ifname string) (ended bool, err error) {
+	return s.end(ifname, func(int) bool { return true })
+}
+
+// endStopped is endHung for those that a signal has stopped: they can't notice
+// that their link is gone, and nobody needs to wait for it.
+func (s *Starter) endStopped(ifname string) (ended bool, err error) {
+	return s.end(ifname, func(pid int) bool {
+		stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+		i := bytes.LastIndexByte(stat, ')')
+		return err == nil && i >= 0 && bytes.HasPrefix(stat[i:], []byte(") T"))
+	})
+}
+
+func (s *Starter) end(ifname string, which func(pid int) bool) (ended bool, err error) {
 	entries, err := os.ReadDir("/proc")
 	if err != nil {
 		return false, err
 	}
 	for _, e := range entries {
 		pid, err := strconv.Atoi(e.Name())
-		if err != nil || !s.served(pid, ifname) {
+		if err != nil || !s.served(pid, ifname) || !which(pid) {
 			continue
 		}
 		process, err := os.FindProcess(pid) // holds on to it, not to its number

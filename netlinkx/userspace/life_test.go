@@ -29,9 +29,7 @@ func TestDeviceEnds(t *testing.T) {
 	}
 	signal := func(sig unix.Signal) func(t *testing.T) {
 		return func(t *testing.T) {
-			if err := unix.Kill(deviceProcess(t, "wg0"), sig); err != nil {
-				t.Fatal(err)
-			}
+			signalDevice(t, "wg0", sig)
 		}
 	}
 	for name, end := range map[string]func(t *testing.T){
@@ -56,9 +54,7 @@ func TestDeviceEnds(t *testing.T) {
 				t.Fatal(err)
 			}
 			time.Sleep(20 * time.Millisecond) // the device has its lock
-			if err := unix.Kill(deviceProcess(t, "wg0"), unix.SIGTERM); err != nil {
-				t.Fatal(err)
-			}
+			signalDevice(t, "wg0", unix.SIGTERM)
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -99,9 +95,7 @@ func TestStartAfterKill(t *testing.T) {
 	}
 	for range 5 {
 		mustStart(t, "wg0")
-		if err := unix.Kill(deviceProcess(t, "wg0"), unix.SIGKILL); err != nil {
-			t.Fatal(err)
-		}
+		signalDevice(t, "wg0", unix.SIGKILL)
 		eventually(t, "link gone", 5*time.Second, func() bool { return !linkExists("wg0") })
 		if !socketExists("wg0") {
 			t.Fatal("the socket is gone: this test no longer tests a stale one")
@@ -118,7 +112,7 @@ func TestStartWaitsForPredecessor(t *testing.T) {
 		return
 	}
 	mustStart(t, "wg0")
-	old := deviceProcess(t, "wg0")
+	old := wantProcess(t, "wg0")
 	if err := unix.Kill(old, unix.SIGSTOP); err != nil {
 		t.Fatal(err)
 	}
@@ -135,7 +129,7 @@ func TestSocketGoesLast(t *testing.T) {
 		return
 	}
 	for name, end := range map[string]func(){
-		"SIGTERM":      func() { _ = unix.Kill(deviceProcess(t, "wg0"), unix.SIGTERM) },
+		"SIGTERM":      func() { signalDevice(t, "wg0", unix.SIGTERM) },
 		"link deleted": func() { run(t, "ip", "link", "del", "wg0") },
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -175,9 +169,7 @@ func TestReap(t *testing.T) {
 		t.Errorf("with a path for a name: %v", err)
 	}
 	mustStart(t, "wg0")
-	if err := unix.Kill(deviceProcess(t, "wg0"), unix.SIGKILL); err != nil {
-		t.Fatal(err)
-	}
+	signalDevice(t, "wg0", unix.SIGKILL)
 	eventually(t, "link gone", 5*time.Second, func() bool { return !linkExists("wg0") })
 	if err := starter().Reap(t.Context(), "wg0"); err != nil {
 		t.Errorf("after a kill: %v", err)
@@ -212,7 +204,7 @@ func TestReap(t *testing.T) {
 func TestRequestLimit(t *testing.T) {
 	here, there := net.Pipe()
 	defer there.Close()
-	r := &request{Conn: here, limit: 30 * time.Millisecond}
+	r := &request{Conn: here, limit: 30 * time.Millisecond, changes: new(changes)}
 	go func() {
 		time.Sleep(3 * r.limit) // idle: no limit
 		_, _ = io.WriteString(there, "set=1\n")

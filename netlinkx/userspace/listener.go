@@ -3,6 +3,7 @@
 package userspace
 
 import (
+	"errors"
 	"fmt"
 	"net"
 	"os"
@@ -35,19 +36,35 @@ type listener struct {
 	mu     sync.Mutex
 	conns  map[net.Conn]struct{}
 	closed bool
+
+	changes changes
 }
 
 // newListener listens on an open socket, of which it takes a copy.
 func newListener(sock socket, file *os.File) (*listener, error) {
 	ln, err := net.FileListener(file)
+	if err == nil {
+		err = listenAgain(file)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("listening on UAPI socket %s: %w", sock.path, err)
 	}
-	l := &listener{sock: sock, ln: ln, gone: make(chan struct{}), conns: make(map[net.Conn]struct{})}
+	l := &listener{sock: sock, ln: ln, gone: make(chan struct{}), conns: make(map[net.Conn]struct{}), changes: newChanges()}
 	l.end = sync.OnceFunc(func() { close(l.gone) })
 	l.watch = watchFile(sock.path)
 	go l.watchSocket()
 	return l, nil
+}
+
+// listenAgain makes this process the one that the kernel names to those who
+// connect (SO_PEERCRED): they look at it when it is silent.
+func listenAgain(file *os.File) error {
+	raw, err := file.SyscallConn()
+	if err != nil {
+		return err
+	}
+	cerr := raw.Control(func(fd uintptr) { err = unix.Listen(int(fd), unix.SOMAXCONN) })
+	return errors.Join(cerr, err)
 }
 
 // watchFile returns a file that becomes readable when the number of links of
@@ -96,7 +113,9 @@ func (l *listener) serve(dev *device.Device) {
 		}
 		go func() {
 			defer l.drop(conn)
-			dev.IpcHandle(&request{Conn: conn, limit: requestLimit})
+			r := &request{Conn: conn, limit: requestLimit, changes: &l.changes}
+			defer r.settle()
+			dev.IpcHandle(r)
 		}()
 	}
 }
@@ -136,34 +155,4 @@ func (l *listener) close() {
 	if l.watch != nil {
 		l.watch.Close()
 	}
-}
-
-// A request is a connection that may idle between requests, but not in one.
-type request struct {
-	net.Conn
-	limit  time.Duration
-	inside bool // part of a request was read, and no answer written since
-}
-
-// Read reads, with a time limit inside a request.
-func (r *request) Read(p []byte) (int, error) {
-	var deadline time.Time
-	if r.inside {
-		deadline = time.Now().Add(r.limit)
-	}
-	if err := r.SetReadDeadline(deadline); err != nil {
-		return 0, err
-	}
-	n, err := r.Conn.Read(p)
-	r.inside = r.inside || n > 0
-	return n, err
-}
-
-// Write writes, with a time limit always: nobody has to ask who won't listen.
-func (r *request) Write(p []byte) (int, error) {
-	r.inside = false
-	if err := r.SetWriteDeadline(time.Now().Add(r.limit)); err != nil {
-		return 0, err
-	}
-	return r.Conn.Write(p)
 }

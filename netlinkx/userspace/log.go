@@ -126,17 +126,19 @@ func writerSink(w io.Writer, level, ifname string) func(string) {
 // What wireguard-go quotes of a request that it doesn't understand, and what
 // may be a key, in hex or base64, whole or nearly.
 var (
-	quoted  = regexp.MustCompile(`(?s)(failed to parse line|invalid UAPI [a-z ]+:|invalid value:) .*`)
-	keyLike = regexp.MustCompile(`[A-Za-z0-9+/=]{32,}`)
+	quoted = sync.OnceValue(func() *regexp.Regexp {
+		return regexp.MustCompile(`(?s)(failed to parse line|invalid UAPI [a-z ]+:|invalid value:) .*`)
+	})
+	keyLike = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`[A-Za-z0-9+/=]{32,}`) })
 )
 
 // redact takes out of a message what might be a key. wireguard-go itself logs
 // peers by a short form, but quotes a line of the UAPI that it can't read.
 func redact(text string) string {
 	if strings.Contains(text, "invalid") || strings.Contains(text, "parse") {
-		text = quoted.ReplaceAllString(text, "$1 (hidden)")
+		text = quoted().ReplaceAllString(text, "$1 (hidden)")
 	}
-	return keyLike.ReplaceAllString(text, "(hidden)")
+	return keyLike().ReplaceAllString(text, "(hidden)")
 }
 
 // A limiter lets a burst of messages of one kind through, then one in an

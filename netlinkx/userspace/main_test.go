@@ -40,6 +40,15 @@ var roles = map[string]func(ifname string) error{
 		s.LogLevel = os.Getenv("LOG_LEVEL")
 		return s.Start(context.Background(), ifname)
 	},
+	// prepared has a process waiting, and then comes to no more.
+	"prepared": func(ifname string) error {
+		if err := starter().Prepare(ifname); err != nil {
+			return err
+		}
+		fmt.Println("waiting")
+		time.Sleep(time.Hour)
+		return nil
+	},
 	// replaced starts a device after its own binary was replaced on disk.
 	"replaced": func(ifname string) error {
 		exe, err := os.Executable()
@@ -235,6 +244,25 @@ func deviceProcess(t testing.TB, ifname string) int {
 		}
 	}
 	return 0
+}
+
+// wantProcess waits for the process: it has no words for a moment after it was
+// started.
+func wantProcess(t testing.TB, ifname string) (pid int) {
+	t.Helper()
+	eventually(t, "a process for "+ifname, 5*time.Second, func() bool {
+		pid = deviceProcess(t, ifname)
+		return pid != 0
+	})
+	return pid
+}
+
+// signalDevice sends the process a signal.
+func signalDevice(t testing.TB, ifname string, sig unix.Signal) {
+	t.Helper()
+	if err := unix.Kill(wantProcess(t, ifname), sig); err != nil {
+		t.Fatal(err)
+	}
 }
 
 // eventually waits for a condition.

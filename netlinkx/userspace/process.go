@@ -44,8 +44,9 @@ type process struct {
 	ended chan struct{} // closed when it has been waited for
 }
 
-// spawn starts the process that serves the device.
-func (s *Starter) spawn(args []string, tun, listener *os.File) (*process, error) {
+// spawn starts the process that serves the device, with more in its environment
+// and the files from detachedTUNFD on.
+func (s *Starter) spawn(args, env []string, files ...*os.File) (*process, error) {
 	exe, err := s.executable()
 	if err != nil {
 		return nil, err
@@ -64,8 +65,8 @@ func (s *Starter) spawn(args []string, tun, listener *os.File) (*process, error)
 	argv := append([]string{name}, args...)
 	child, err := os.StartProcess(exe, argv, &os.ProcAttr{
 		Dir:   "/",
-		Env:   s.environ(),
-		Files: []*os.File{null, s.logTarget(null), says, tun, listener},
+		Env:   append(s.environ(), env...),
+		Files: append([]*os.File{null, s.logTarget(null), says}, files...),
 		Sys:   &syscall.SysProcAttr{Setsid: true},
 	})
 	if err != nil {
@@ -81,14 +82,17 @@ func (s *Starter) spawn(args []string, tun, listener *os.File) (*process, error)
 	return p, nil
 }
 
-// ready returns when the device answers, or an error with what the process
+// ready returns when the device says that it is, or answers, or an error with what the process
 // said instead.
 func (p *process) ready(ctx context.Context, path string) error {
 	defer p.words.Close()
 	stop := context.AfterFunc(ctx, func() { _ = p.words.SetReadDeadline(longAgo) })
 	defer stop()
 	said, err := io.ReadAll(io.LimitReader(p.words, maxWords))
-	if err == nil {
+	if err == nil && string(said) == readyWord {
+		return nil
+	}
+	if err == nil { // it has ended, or is another program
 		err = ask(ctx, path)
 	}
 	if err == nil {

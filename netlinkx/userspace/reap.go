@@ -10,6 +10,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -24,12 +25,20 @@ func (s *Starter) Reap(ctx context.Context, ifname string) error {
 		return err
 	}
 	path := s.pathOf(ifname)
-	err := reap(ctx, path)
+	err := reap(ctx, path, leavingSoon)
+	if errors.Is(err, unix.EADDRINUSE) {
+		if len(s.Args) > 0 {
+			_, err = s.endStopped(ifname)
+		}
+		if err == nil || errors.Is(err, unix.EADDRINUSE) {
+			err = reap(ctx, path, leaving-leavingSoon)
+		}
+	}
 	if errors.Is(err, unix.EADDRINUSE) && len(s.Args) > 0 {
 		if ended, endErr := s.endHung(ifname); endErr != nil {
 			err = endErr
 		} else if ended {
-			err = reap(ctx, path)
+			err = reap(ctx, path, leaving)
 		}
 	}
 	if err != nil {
@@ -38,7 +47,7 @@ func (s *Starter) Reap(ctx context.Context, ifname string) error {
 	return nil
 }
 
-func reap(ctx context.Context, path string) error {
+func reap(ctx context.Context, path string, patience time.Duration) error {
 	if !exists(path) && !exists(tempPath(path)) {
 		return nil // and no directory is made for the lock
 	}
@@ -50,7 +59,7 @@ func reap(ctx context.Context, path string) error {
 	if err := os.Remove(tempPath(path)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
-	return clearStale(ctx, path)
+	return clearStale(ctx, path, patience)
 }
 
 // pathOf returns where the socket of an interface is, or was made.

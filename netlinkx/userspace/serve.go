@@ -5,7 +5,9 @@ package userspace
 import (
 	"cmp"
 	"context"
+	"errors"
 	"io"
+	"net"
 	"os"
 	"time"
 
@@ -53,8 +55,10 @@ const closing = 10 * time.Second
 //
 // It forbids core dumps of the whole process, as keys will be in it.
 func Serve(ctx context.Context, o ServeOptions) error {
+	collect := func() {}
 	if o.Detached {
-		detach() // before forbidDumps, which closes /proc/self to us if we aren't root
+		collect = stopCollecting() // the process is the device's alone
+		detach()                   // before forbidDumps, which closes /proc/self to us if we aren't root
 		o.TUN, o.UAPI = detachedTUNFD, detachedUAPIFD
 	}
 	if err := forbidDumps(); err != nil {
@@ -62,6 +66,14 @@ func Serve(ctx context.Context, o ServeOptions) error {
 	}
 	if err := checkName(o.Interface); err != nil {
 		return err
+	}
+	if o.Detached && os.Getenv(waitsVariable) != "" {
+		var err error
+		if o.TUN, o.UAPI, err = await(ctx); errors.Is(err, net.ErrClosed) {
+			return nil // nobody needs a device any more
+		} else if err != nil {
+			return err
+		}
 	}
 	link, err := o.tun()
 	if err != nil {
@@ -76,6 +88,16 @@ func Serve(ctx context.Context, o ServeOptions) error {
 	defer flush()
 	dev := device.NewDevice(link, newBind(), logger)
 	logger.Verbosef("Device started")
+	// wireguard-go takes a TUN with IFF_VNET_HDR for up, whatever its link is, as
+	// soon as it gets to look (routineHackListener in its tun/tun_linux.go). A port
+	// that can't be had is an error of the request for it only if that comes after.
+	// One whose link is away comes up with that: until then the process of a
+	// namespace that was deleted may still have the port.
+	if _, away := link.(*awayTUN); !away {
+		if err := dev.Up(); err != nil {
+			logger.Errorf("Failed to open sockets: %v", err)
+		}
+	}
 	go uapi.serve(dev)
 	logger.Verbosef("UAPI listener started")
 	if o.Detached {
@@ -84,6 +106,7 @@ func Serve(ctx context.Context, o ServeOptions) error {
 	if err == nil {
 		ctx, stop := context.WithCancel(ctx)
 		defer stop()
+		go uapi.changes.whenQuiet(ctx, quietTime, quietMost, collect)
 		select {
 		case <-ctx.Done():
 		case <-dev.Wait():

@@ -19,7 +19,10 @@ import (
 // end. The link of that name is ours by then, so either the process is about
 // to notice that its own link is gone (down, then up at once), or it serves a
 // link of another network namespace.
-const leaving = 3 * time.Second
+const (
+	leaving     = 3 * time.Second
+	leavingSoon = 300 * time.Millisecond // after which one that is stopped is no longer waited for
+)
 
 const poll = 5 * time.Millisecond
 
@@ -74,7 +77,7 @@ func makeSocket(ctx context.Context, dir, ifname string) (socket, *os.File, erro
 		return socket{}, nil, fmt.Errorf("making UAPI socket %s: %w", path, err)
 	}
 	defer unlock()
-	if err := clearStale(ctx, path); err != nil {
+	if err := clearStale(ctx, path, leaving); err != nil {
 		return socket{}, nil, fmt.Errorf("making UAPI socket %s: %w", path, err)
 	}
 	s, file, err := listenAt(path)
@@ -119,9 +122,10 @@ func lockSocketDir(ctx context.Context, dir string) (unlock func(), err error) {
 	}
 }
 
-// clearStale sees to it that nothing is at the path.
-func clearStale(ctx context.Context, path string) error {
-	for deadline := time.Now().Add(leaving); ; {
+// clearStale sees to it that nothing is at the path, and waits so long for who
+// still answers there.
+func clearStale(ctx context.Context, path string, patience time.Duration) error {
+	for deadline := time.Now().Add(patience); ; {
 		old, err := socketAt(path)
 		if errors.Is(err, fs.ErrNotExist) {
 			return nil

@@ -56,6 +56,8 @@ type Starter struct {
 	Env []string
 	// Timeout is how long the device may take to answer; 0 is 30 seconds.
 	Timeout time.Duration
+
+	early earlyPlace
 }
 
 const (
@@ -77,9 +79,12 @@ func (s *Starter) Available(ctx context.Context) error {
 	return checkNetAdmin()
 }
 
+// Counts returns true: devices answer GenerationRequest.
+func (s *Starter) Counts() bool { return true }
+
 // Start makes a TUN link of that name, in the network namespace of the
 // calling thread, and serves it by a process of its own. It returns when the
-// device has answered on its UAPI socket; then link and socket may be used at
+// device is ready to answer on its UAPI socket; then link and socket may be used at
 // once. The link is down, has MTU 1420 and no keys.
 //
 // On an error nothing is left, and what others have is as it was. A name that
@@ -119,12 +124,14 @@ func (s *Starter) Start(ctx context.Context, ifname string) (err error) {
 			_ = sock.remove()
 		}
 	}()
-	var p *process
-	words := s.words(ifname)
-	err = s.inOuter(func() error {
-		p, err = s.spawn(words, tun, listener)
-		return err
-	})
+	p := s.take(ifname, tun, listener)
+	if p == nil {
+		words := s.words(ifname)
+		err = s.inOuter(func() error {
+			p, err = s.spawn(words, nil, tun, listener)
+			return err
+		})
+	}
 	if err != nil {
 		return fmt.Errorf("starting the device's process: %w", err)
 	}

@@ -113,7 +113,7 @@ func openTUN(fd int, ifname string) (tun.Device, error) {
 		file.Close()
 		return nil, fmt.Errorf("using descriptor %d as a TUN: %w", fd, err)
 	}
-	return dev, nil
+	return newNearTUN(dev, fd), nil
 }
 
 // TUNName returns the name of the link behind the descriptor of a TUN.

@@ -17,6 +17,7 @@ import (
 	"fmt"
 	"path/filepath"
 	"regexp"
+	"sync"
 
 	"golang.org/x/sys/unix"
 )
@@ -26,7 +27,7 @@ const SocketDir = "/var/run/wireguard"
 
 // ifnames is what wg-quick takes for an interface name. The length is checked
 // on its own, for the better errno.
-var ifnames = regexp.MustCompile(`^[a-zA-Z0-9_=+.-]+$`)
+var ifnames = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^[a-zA-Z0-9_=+.-]+$`) })
 
 // checkName refuses what can't be a link or isn't safe as part of a path. A
 // "%" must not reach TUNSETIFF, which takes the name for a pattern; "all" and
@@ -35,7 +36,7 @@ func checkName(name string) error {
 	switch {
 	case len(name) >= unix.IFNAMSIZ:
 		return fmt.Errorf("interface name %q is longer than %d bytes: %w", name, unix.IFNAMSIZ-1, unix.ENAMETOOLONG)
-	case !ifnames.MatchString(name), name[0] == '-', name == ".", name == "..", name == "all", name == "default":
+	case !ifnames().MatchString(name), name[0] == '-', name == ".", name == "..", name == "all", name == "default":
 		return fmt.Errorf("%q can't be an interface name: %w", name, unix.EINVAL)
 	}
 	return nil

@@ -1,0 +1,66 @@
+// SPDX-License-Identifier: MIT
+
+package netlinkx
+
+import (
+	"errors"
+	"net/netip"
+	"os"
+	"testing"
+
+	"github.com/mdlayher/genetlink"
+	"github.com/mdlayher/netlink"
+	"github.com/vishvananda/netlink/nl"
+	"github.com/wgctl/wgctl/routes"
+	"golang.org/x/sys/unix"
+)
+
+// Answers that were never read, as after an error of recvmsg(2), spoil one
+// question and not all that follow.
+func TestAnswersThatComeLate(t *testing.T) {
+	k := newNamespace(t)
+	known := func(err error) bool { return err == nil || errors.Is(err, os.ErrNotExist) }
+	if _, err := k.family(t.Context()); !known(err) {
+		t.Fatal(err)
+	}
+	name, err := netlink.MarshalAttributes([]netlink.Attribute{{Type: unix.CTRL_ATTR_FAMILY_NAME, Data: []byte("nlctrl\x00")}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	question := genetlink.Message{Header: genetlink.Header{Command: unix.CTRL_CMD_GETFAMILY, Version: 1}, Data: name}
+	for range 2 {
+		if _, err := k.gl.Send(question, unix.GENL_ID_CTRL, netlink.Request); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := k.family(t.Context()); known(err) {
+		t.Errorf("an answer to another question was taken: %v", err)
+	}
+	if _, err := k.family(t.Context()); !known(err) {
+		t.Errorf("the next question: %v", err)
+	}
+}
+
+// Nor does a list that was not read to its end keep the kernel from telling of
+// another one.
+func TestListThatWasNotRead(t *testing.T) {
+	k := newNamespace(t)
+	var many []routes.Route
+	for i := range 4000 {
+		many = append(many, routes.Route{Dst: netip.PrefixFrom(netip.AddrFrom4([4]byte{10, 1, byte(i >> 8), byte(i)}), 32), Table: routes.TableMain})
+	}
+	if err := k.LinkSet(t.Context(), "lo", 65536, true); err != nil {
+		t.Fatal(err)
+	}
+	if err := k.RoutesAdd(t.Context(), "lo", many); err != nil {
+		t.Fatal(err)
+	}
+	req := k.request(unix.RTM_GETROUTE, unix.NLM_F_DUMP)
+	req.AddData(&nl.RtMsg{RtMsg: unix.RtMsg{Family: unix.AF_INET}})
+	if err := k.sockets[unix.NETLINK_ROUTE].Socket.Send(req); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := k.Rules(t.Context()); err != nil {
+		t.Error(err)
+	}
+}

@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 
 	"github.com/google/nftables"
 	"golang.org/x/sys/unix"
@@ -37,10 +38,15 @@ type Facts struct {
 	// NFTables is nil if the kernel's nf_tables answered, else why it
 	// couldn't be used.
 	NFTables error
-	// Tools are the iptables programs found, those to be preferred first.
-	Tools []Tool
+	// Tools returns the iptables programs found, those to be preferred first.
+	// It is asked where the kernel has no nf_tables, or something of theirs:
+	// looking for six programs takes longer than bringing a small tunnel's
+	// rules up. nil if there are none.
+	Tools func() []Tool
 	// Force is "nftables" or "iptables" if somebody decided already, else "".
 	Force string
+
+	line *line // to nf_tables
 }
 
 // Choose returns the name of the backend to use and how it was found, as one
@@ -74,14 +80,14 @@ func Choose(f Facts) (name, trace string, err error) {
 			return BackendNone, "", fmt.Errorf("choosing a firewall backend: reading nf_tables: %w", f.NFTables)
 		}
 	}
-	for _, tool := range f.Tools {
+	for _, tool := range f.tools() {
 		if !tool.Legacy && f.NFTables != nil {
 			t.add("skip", tool.String())
 			continue
 		}
 		pick := f.iptables(tool.Legacy)
-		t.add("iptables", orDash(pick.v4.Path))
-		t.add("ip6tables", orDash(pick.v6.Path))
+		t.add("iptables", orDash(pick.tool(false).Path))
+		t.add("ip6tables", orDash(pick.tool(true).Path))
 		if tool.Legacy {
 			return BackendIPTablesLegacy, "", nil
 		}
@@ -98,30 +104,37 @@ func passing(err error) bool {
 		func(e error) bool { return errors.Is(err, e) })
 }
 
+func (f Facts) tools() []Tool {
+	if f.Tools == nil {
+		return nil
+	}
+	return f.Tools()
+}
+
 // iptables returns the backend of the preferred tools of one mode.
 func (f Facts) iptables(legacy bool) iptables {
-	var b iptables
-	for _, t := range slices.Backward(f.Tools) {
-		switch {
-		case t.Legacy != legacy:
-		case t.V6:
-			b.v6 = t
-		default:
-			b.v4 = t
-		}
-	}
-	return b
+	return iptables{legacy: legacy, found: f.tools, line: f.line}
 }
 
 // Detect gathers the facts of this host and network namespace. It changes
 // nothing and, as a rule, runs no program.
 func Detect(ctx context.Context) Facts {
 	f := Facts{Force: os.Getenv(ForceVariable)}
-	c, err := nftables.New()
+	f.line = new(line)
+	c, err := f.line.take(ctx)
 	if err == nil {
 		_, err = c.ListTablesOfFamily(nftables.TableFamilyINet)
+		f.line.give(c, err)
 	}
 	f.NFTables = err
+	// What is undone after a cancellation may need them, too.
+	ctx = context.WithoutCancel(ctx)
+	f.Tools = sync.OnceValue(func() []Tool { return findTools(ctx) })
+	return f
+}
+
+// findTools looks for the programs of both modes, in the order of preference.
+func findTools(ctx context.Context) (tools []Tool) {
 	for _, name := range []string{
 		"iptables", "ip6tables", "iptables-legacy", "ip6tables-legacy", "iptables-nft", "ip6tables-nft",
 	} {
@@ -129,11 +142,11 @@ func Detect(ctx context.Context) Facts {
 		if t.V6 && !hasIPv6() {
 			continue // the program is there, and fails
 		}
-		if ok && !slices.ContainsFunc(f.Tools, func(o Tool) bool { return o.V6 == t.V6 && o.Legacy == t.Legacy }) {
-			f.Tools = append(f.Tools, t)
+		if ok && !slices.ContainsFunc(tools, func(o Tool) bool { return o.V6 == t.V6 && o.Legacy == t.Legacy }) {
+			tools = append(tools, t)
 		}
 	}
-	return f
+	return tools
 }
 
 // hasIPv6 reports whether the kernel runs IPv6 in this network namespace

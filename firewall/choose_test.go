@@ -24,41 +24,41 @@ func TestChoose(t *testing.T) {
 		err         error
 	}{
 		{
-			facts: Facts{Tools: []Tool{nft4, nft6, legacy4}},
+			facts: Facts{Tools: found(nft4, nft6, legacy4)},
 			name:  "nftables", trace: "firewall: [nf_tables=yes ret=nftables]",
 		}, {
-			facts: Facts{NFTables: unix.EPROTONOSUPPORT, Tools: []Tool{legacy4, legacy6}},
+			facts: Facts{NFTables: unix.EPROTONOSUPPORT, Tools: found(legacy4, legacy6)},
 			name:  "iptables-legacy",
 			trace: "firewall: [nf_tables=EPROTONOSUPPORT iptables=/usr/sbin/iptables-legacy ip6tables=/usr/sbin/ip6tables-legacy ret=iptables-legacy]",
 		}, { // the preferred programs can't work without nf_tables
-			facts: Facts{NFTables: unix.EINVAL, Tools: []Tool{nft4, nft6, legacy4}},
+			facts: Facts{NFTables: unix.EINVAL, Tools: found(nft4, nft6, legacy4)},
 			name:  "iptables-legacy",
 			trace: "firewall: [nf_tables=EINVAL skip=/usr/sbin/iptables(nf_tables) skip=/usr/sbin/ip6tables(nf_tables) iptables=/usr/sbin/iptables-legacy ip6tables=- ret=iptables-legacy]",
 		}, {
 			facts: Facts{NFTables: unix.EINVAL},
 			name:  "none", trace: "firewall: [nf_tables=EINVAL iptables=- ret=none]", err: ErrNoBackend,
 		}, {
-			facts: Facts{NFTables: unix.EINVAL, Tools: []Tool{nft4}},
+			facts: Facts{NFTables: unix.EINVAL, Tools: found(nft4)},
 			name:  "none", trace: "firewall: [nf_tables=EINVAL skip=/usr/sbin/iptables(nf_tables) iptables=- ret=none]", err: ErrNoBackend,
 		}, { // not root
-			facts: Facts{NFTables: unix.EPERM, Tools: []Tool{nft4, legacy4}},
+			facts: Facts{NFTables: unix.EPERM, Tools: found(nft4, legacy4)},
 			name:  "none", trace: "firewall: [nf_tables=EPERM ret=none]", err: unix.EPERM,
 		}, { // no room to ask in: that says nothing of what the kernel can
-			facts: Facts{NFTables: unix.ENOBUFS, Tools: []Tool{legacy4, legacy6}},
+			facts: Facts{NFTables: unix.ENOBUFS, Tools: found(legacy4, legacy6)},
 			name:  "none", trace: "firewall: [nf_tables=ENOBUFS ret=none]", err: unix.ENOBUFS,
 		}, {
-			facts: Facts{Force: "iptables", Tools: []Tool{nft4, nft6, legacy4}},
+			facts: Facts{Force: "iptables", Tools: found(nft4, nft6, legacy4)},
 			name:  "iptables-nft",
 			trace: "firewall: [force=iptables iptables=/usr/sbin/iptables ip6tables=/usr/sbin/ip6tables ret=iptables-nft]",
 		}, {
-			facts: Facts{Force: "iptables", Tools: []Tool{legacy4, legacy6, nft4, nft6}},
+			facts: Facts{Force: "iptables", Tools: found(legacy4, legacy6, nft4, nft6)},
 			name:  "iptables-legacy",
 			trace: "firewall: [force=iptables iptables=/usr/sbin/iptables-legacy ip6tables=/usr/sbin/ip6tables-legacy ret=iptables-legacy]",
 		}, {
 			facts: Facts{Force: "iptables"},
 			name:  "none", trace: "firewall: [force=iptables iptables=- ret=none]", err: ErrNoBackend,
 		}, {
-			facts: Facts{Force: "nftables", NFTables: unix.EINVAL, Tools: []Tool{legacy4}},
+			facts: Facts{Force: "nftables", NFTables: unix.EINVAL, Tools: found(legacy4)},
 			name:  "none", trace: "firewall: [force=nftables nf_tables=EINVAL ret=none]", err: unix.EINVAL,
 		}, {
 			facts: Facts{Force: "pf"},
@@ -97,17 +97,20 @@ func TestNoBackend(t *testing.T) {
 	}
 }
 
+// found is the fact that these programs are there.
+func found(tools ...Tool) func() []Tool { return func() []Tool { return tools } }
+
 func TestDetectFindsBothModes(t *testing.T) {
 	need(t, "iptables-nft", "iptables-legacy")
 	f := Detect(t.Context())
 	modes := map[bool]string{}
-	for _, tool := range f.Tools {
+	for _, tool := range f.Tools() {
 		if !tool.V6 {
 			modes[tool.Legacy] = tool.Path
 		}
 	}
 	if len(modes) != 2 {
-		t.Errorf("tools %v, want iptables of both modes", f.Tools)
+		t.Errorf("tools %v, want iptables of both modes", f.Tools())
 	}
 }
 

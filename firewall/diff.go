@@ -40,7 +40,7 @@ type block struct {
 type blocks []block
 
 func (r Ruleset) blocks() (out blocks) {
-	for line := range strings.Lines(tagPattern.ReplaceAllString(r.Text(), "wgctl: $1")) {
+	for line := range strings.Lines(tagPattern().ReplaceAllString(r.Text(), "wgctl: $1")) {
 		line = strings.TrimRight(line, "\n")
 		name, opens := strings.CutSuffix(line, " {")
 		switch {

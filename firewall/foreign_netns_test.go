@@ -312,7 +312,7 @@ func TestForeignWithoutNFTables(t *testing.T) {
 		unix.EPERM:           {"", nil},
 		unix.ENOBUFS:         {"", unix.ENOBUFS},
 	} {
-		facts := Facts{Tools: legacy}
+		facts := Facts{Tools: found(legacy...)}
 		if why != 0 {
 			facts.NFTables = why
 		}

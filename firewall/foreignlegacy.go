@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 )
 
 // iptablesRules returns the accepts of a family in the words of iptables-save,
@@ -83,13 +84,13 @@ func legacyHook(table, chain string) string {
 }
 
 // commentMatch is a comment as iptables-save prints it.
-var commentMatch = regexp.MustCompile(`-m comment --comment ("(?:[^"\\]|\\.)*"|\S+)`)
+var commentMatch = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`-m comment --comment ("(?:[^"\\]|\\.)*"|\S+)`) })
 
 // parseRule reads a rule of iptables-save, without its chain.
 func parseRule(rule string) ForeignRule {
 	out := ForeignRule{words: rule}
 	bare := rule
-	if m := commentMatch.FindStringSubmatch(rule); m != nil {
+	if m := commentMatch().FindStringSubmatch(rule); m != nil {
 		out.Ours = taggedFor(strings.Trim(m[1], `"`))
 		bare = strings.Replace(rule, m[0], "", 1)
 	}
@@ -122,7 +123,7 @@ func targetOf(option, target string) (Outcome, string) {
 // taggedFor returns the interface that a comment of ours names, or "".
 func taggedFor(tag string) string {
 	name, ok := strings.CutPrefix(tag, foreignComment(""))
-	if !ok || !ifname.MatchString(name) {
+	if !ok || !ifname().MatchString(name) {
 		return ""
 	}
 	return name

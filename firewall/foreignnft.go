@@ -21,12 +21,12 @@ var tableFamilies = map[string]nftables.TableFamily{
 // readForeign returns the chains of other tables in nf_tables, of iptables-nft too.
 // It looks at base chains and at what they lead every packet to, not at the
 // thousands of rules that may lie beyond a condition.
-func (b nft) readForeign(ctx context.Context) ([]ForeignChain, error) {
-	c, err := b.dial(ctx)
+func (b nft) readForeign(ctx context.Context) (_ []ForeignChain, err error) {
+	c, err := b.line.take(ctx)
 	if err != nil {
 		return nil, err
 	}
-	defer c.CloseLasting()
+	defer func() { b.line.give(c, err) }()
 	// The rules of several chains make sense together only.
 	for range foreignTries {
 		before, err := c.GetGen()
@@ -165,12 +165,12 @@ func (b nft) applyForeign(ctx context.Context, at Place, p Passage) error {
 	return err
 }
 
-func (b nft) tryForeign(ctx context.Context, at Place, p Passage) error {
-	c, err := b.dial(ctx)
+func (b nft) tryForeign(ctx context.Context, at Place, p Passage) (err error) {
+	c, err := b.line.take(ctx)
 	if err != nil {
 		return err
 	}
-	defer c.CloseLasting()
+	defer func() { b.line.give(c, err) }()
 	table := &nftables.Table{Name: at.Table, Family: tableFamilies[at.Family]}
 	chain := &nftables.Chain{Name: at.Chain, Table: table}
 	gen, err := c.GetGen()

@@ -19,6 +19,7 @@ import (
 type Foreign struct {
 	legacy   iptables // the programs of the old iptables, as far as they are there
 	nftables error    // why nf_tables can't be used; nil if it can
+	line     *line
 }
 
 // Foreign returns the packet filters that are not ours.
@@ -32,7 +33,7 @@ func (fo *Foreign) Facts(ctx context.Context, ifname string) (ForeignFacts, erro
 	var err error
 	switch {
 	case fo.nftables == nil:
-		f.Chains, err = nft{}.readForeign(ctx)
+		f.Chains, err = nft{fo.line}.readForeign(ctx)
 	case passing(fo.nftables):
 		err = fo.nftables
 	case errors.Is(fo.nftables, unix.EPERM):
@@ -52,10 +53,11 @@ func (fo *Foreign) Facts(ctx context.Context, ifname string) (ForeignFacts, erro
 
 // readLegacy adds the chains of the old iptables.
 func (fo *Foreign) readLegacy(ctx context.Context, f *ForeignFacts) error {
-	for i, t := range []Tool{fo.legacy.v4, fo.legacy.v6} {
-		if !legacyTables(i == 1, "filter") {
+	for _, v6 := range []bool{false, true} {
+		if !legacyTables(v6, "filter") {
 			continue
 		}
+		t := fo.legacy.tool(v6)
 		if t.Path == "" {
 			f.Legacy = "unreadable"
 			continue
@@ -131,9 +133,9 @@ func (fo *Foreign) Apply(ctx context.Context, at Place, p Passage) error {
 	if err == nil {
 		switch at.Kind {
 		case PlaceNFT, PlaceIPTables:
-			err = nft{}.applyForeign(ctx, at, p)
+			err = nft{fo.line}.applyForeign(ctx, at, p)
 		case PlaceLegacy:
-			err = fo.tool(at.Family).applyForeign(ctx, at, p)
+			err = fo.legacy.tool(at.Family == familyIP6).applyForeign(ctx, at, p)
 		case PlaceDirect, PlaceZone:
 			err = daemon{}.applyForeign(ctx, at, p)
 		default:
@@ -144,11 +146,4 @@ func (fo *Foreign) Apply(ctx context.Context, at Place, p Passage) error {
 		return fmt.Errorf("opening %s for %s: %w", at, p.Interface, err)
 	}
 	return nil
-}
-
-func (fo *Foreign) tool(family string) Tool {
-	if family == familyIP6 {
-		return fo.legacy.v6
-	}
-	return fo.legacy.v4
 }

@@ -88,10 +88,12 @@ func FuzzRuleset(f *testing.F) {
 		if r.validate() != nil {
 			return
 		}
-		if (r.Text() == "") != r.Empty() || strings.Count(r.Text(), "comment \"wgctl") != r.Count() {
-			t.Fatalf("%d rules in\n%s", r.Count(), r.Text())
+		text := r.Text()
+		if (text == "") != r.Empty() || strings.Count(text, "comment \"wgctl") != r.Count() {
+			t.Fatalf("%d rules in\n%s", r.Count(), text)
 		}
-		if Diff(r, r) != "" || r.canonical().Digest() != r.Digest() {
+		// A diff is two more texts: not of each, for more of them.
+		if len(chosen)%4 == 0 && Diff(r, r) != "" || r.canonical().Digest() != r.Digest() {
 			t.Fatalf("%+v differs from itself", r)
 		}
 		checkSaved(t, r)

@@ -166,7 +166,7 @@ func plainRule(rule string) string {
 			n++
 		}
 		name := words[min(n, len(words)-1)]
-		for n++; n < len(words) && !strings.HasPrefix(words[n], "-") && words[n] != "!"; {
+		for n = min(n+1, len(words)); n < len(words) && !strings.HasPrefix(words[n], "-") && words[n] != "!"; {
 			n++
 		}
 		option := strings.Join(words[i:n], " ")

@@ -32,15 +32,31 @@ const undoTimeout = 30 * time.Second
 // table half done, and merely to look makes the old tables (-S loads their
 // modules), which -save does not.
 type iptables struct {
-	v4, v6 Tool // of one mode; v6 may be absent
+	legacy bool
+	found  func() []Tool // of both modes, those to be preferred first
+	line   *line         // to nf_tables, which the newer programs fill
+}
+
+// tool returns the program of a family, without a path if there is none.
+func (b iptables) tool(v6 bool) Tool {
+	for _, t := range b.found() {
+		if t.Legacy == b.legacy && t.V6 == v6 {
+			return t
+		}
+	}
+	return Tool{}
 }
 
 func (b iptables) tools() []Tool {
-	return slices.DeleteFunc([]Tool{b.v4, b.v6}, func(t Tool) bool { return t.Path == "" })
+	return slices.DeleteFunc([]Tool{b.tool(false), b.tool(true)}, func(t Tool) bool { return t.Path == "" })
 }
 
 func (b iptables) installed(ctx context.Context, ifname string) (Installed, error) {
-	states, err := b.read(ctx, ifname)
+	in4, in6 := b.mayHold(ctx, ifname)
+	if !in4 && !in6 {
+		return Installed{}, ctx.Err()
+	}
+	states, err := b.read(ctx, ifname, in4, in6)
 	if err != nil {
 		return Installed{}, err
 	}
@@ -57,10 +73,14 @@ func (b iptables) installed(ctx context.Context, ifname string) (Installed, erro
 }
 
 func (b iptables) apply(ctx context.Context, r Ruleset) error {
+	in4, in6 := b.mayHold(ctx, r.Interface)
+	if r.Empty() && !in4 && !in6 {
+		return ctx.Err()
+	}
 	if err := b.check(r); err != nil {
 		return err
 	}
-	have, err := b.read(ctx, r.Interface)
+	have, err := b.read(ctx, r.Interface, in4, in6)
 	if err != nil {
 		return err
 	}
@@ -82,17 +102,18 @@ func (b iptables) check(r Ruleset) error {
 	if strings.HasSuffix(r.Interface, "+") {
 		return fmt.Errorf("writing iptables rules: iptables takes the interface name %q as a pattern", r.Interface)
 	}
+	v4, v6 := b.tool(false), b.tool(true)
 	for _, rule := range r.canonical().iptablesRules() {
 		switch {
 		case rule.Family == IPv6 && rule.Comment == "neighbour discovery", rule.Family == IPv6 && rule.Comment == "DHCPv6":
 			// Without IPv6 there is none to let through.
-		case rule.Family == IPv6 && b.v6.Path == "":
+		case rule.Family == IPv6 && v6.Path == "":
 			return fmt.Errorf("writing iptables rules for %s: ip6tables is not usable here", rule.subject())
-		case rule.Family == IPv4 && b.v4.Path == "":
+		case rule.Family == IPv4 && v4.Path == "":
 			return fmt.Errorf("writing iptables rules for %s: iptables is not usable here", rule.subject())
 		}
 	}
-	if !r.KillSwitch.IsZero() && (b.v4.Path == "" || b.v6.Path == "" && hasIPv6()) {
+	if !r.KillSwitch.IsZero() && (v4.Path == "" || v6.Path == "" && hasIPv6()) {
 		return errors.New("writing iptables rules: a kill switch needs both iptables and ip6tables")
 	}
 	return nil
@@ -102,7 +123,8 @@ func (b iptables) check(r Ruleset) error {
 func (b iptables) putBack(ctx context.Context, ifname string, was []ipState) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), undoTimeout)
 	defer cancel()
-	now, err := b.read(ctx, ifname)
+	in4, in6 := b.mayHold(ctx, ifname)
+	now, err := b.read(ctx, ifname, in4, in6)
 	if err != nil {
 		return fmt.Errorf("putting rules back: %w", err)
 	}
@@ -115,17 +137,21 @@ func (b iptables) putBack(ctx context.Context, ifname string, was []ipState) err
 	return errors.Join(errs...)
 }
 
-// read returns what stands in the families of b.tools, in that order.
-func (b iptables) read(ctx context.Context, ifname string) ([]ipState, error) {
+// read returns what stands in the families of b.tools, in that order. A program
+// is run only for a family that may hold something.
+func (b iptables) read(ctx context.Context, ifname string, in4, in6 bool) ([]ipState, error) {
 	var states []ipState
 	for _, t := range b.tools() {
-		s, err := t.read(ctx, ifname)
-		if err != nil {
-			return nil, err
+		var s ipState
+		if t.V6 && in6 || !t.V6 && in4 {
+			var err error
+			if s, err = t.read(ctx, ifname); err != nil {
+				return nil, err
+			}
 		}
 		states = append(states, s)
 	}
-	return states, nil
+	return states, ctx.Err()
 }
 
 // A Tool is one iptables program with its -save and -restore.
@@ -143,12 +169,8 @@ func (t Tool) String() string {
 	return t.Path + "(" + mode + ")"
 }
 
-// read returns what stands of the tunnel. A program is run only if the kernel
-// says that there may be something.
+// read returns what stands of the tunnel.
 func (t Tool) read(ctx context.Context, ifname string) (ipState, error) {
-	if !t.mayHold(ifname) {
-		return ipState{}, ctx.Err()
-	}
 	save, err := run(ctx, "", t.Path+"-save")
 	if err != nil {
 		return ipState{}, fmt.Errorf("reading the rules of %s: %w", ifname, err)
@@ -199,32 +221,30 @@ func (t Tool) restoreWaits() (bool, error) {
 }
 
 // mayHold reports whether this network namespace can have rules of the tunnel
-// in the tables that the tool programs. It runs no program: looking with one
-// would load modules and make tables.
-func (t Tool) mayHold(ifname string) bool {
-	if t.Legacy {
-		return legacyTables(t.V6, ownTables[:]...)
+// in the tables of either family that these programs are about. It runs none of
+// them: looking with one would load modules and make tables.
+func (b iptables) mayHold(ctx context.Context, ifname string) (v4, v6 bool) {
+	if b.legacy {
+		return legacyTables(false, ownTables[:]...), legacyTables(true, ownTables[:]...)
 	}
-	c, err := nftables.New()
+	c, err := b.line.take(ctx)
 	if err != nil {
-		return false
+		return false, false
 	}
-	family := nftables.TableFamilyIPv4
-	if t.V6 {
-		family = nftables.TableFamilyIPv6
-	}
-	chains, err := c.ListChainsOfTableFamily(family)
+	chains, err := c.ListChains()
+	b.line.give(c, err)
 	if err != nil {
-		return false
+		return false, false
 	}
-	return slices.ContainsFunc(chains, func(c *nftables.Chain) bool {
+	for _, c := range chains {
 		for i, own := range ownChains {
 			if c.Name == chainName(ifname, i) && c.Table.Name == own.table {
-				return true
+				v4 = v4 || c.Table.Family == nftables.TableFamilyIPv4
+				v6 = v6 || c.Table.Family == nftables.TableFamilyIPv6
 			}
 		}
-		return false
-	})
+	}
+	return v4, v6
 }
 
 // legacyTables reports whether one of the tables exists in the old iptables of

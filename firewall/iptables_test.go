@@ -61,7 +61,7 @@ func openIPTables(t *testing.T, mode string) (*Firewall, []Tool) {
 			}
 		}
 	}
-	fw, trace := New(Facts{NFTables: Detect(t.Context()).NFTables, Tools: tools, Force: "iptables"})
+	fw, trace := New(Facts{NFTables: Detect(t.Context()).NFTables, Tools: found(tools...), Force: "iptables"})
 	want := fmt.Sprintf("firewall: [force=iptables iptables=%s ip6tables=%s ret=iptables-%s]", tools[0].Path, tools[1].Path, mode)
 	if trace != want {
 		t.Fatalf("trace %s, want %s", trace, want)
@@ -194,7 +194,7 @@ func TestIPTablesRollsBack(t *testing.T) {
 				good, tools := openIPTables(t, mode)
 				mustApply(t, good, old)
 				before := ipSave(t, tools)
-				fw, _ := New(Facts{Tools: []Tool{tools[0], failing6(t, tools[1])}, Force: "iptables"})
+				fw, _ := New(Facts{Tools: found(tools[0], failing6(t, tools[1])), Force: "iptables"})
 				err := fw.Apply(t.Context(), goldens["full"])
 				const want = "applying firewall rules of wg0: programming the rules of wg0: running ip6tables-restore: line 3 failed: exit status 1"
 				if err == nil || err.Error() != want {
@@ -236,7 +236,7 @@ func TestIPTablesWaitsWhereItCan(t *testing.T) {
 }
 
 func TestIPTablesRefuses(t *testing.T) {
-	fw, _ := New(Facts{Tools: []Tool{{Path: "/nonexistent", Legacy: true}}, Force: "iptables"})
+	fw, _ := New(Facts{Tools: found(Tool{Path: "/nonexistent", Legacy: true}), Force: "iptables"})
 	for _, r := range []Ruleset{
 		{Interface: "wg+", RestoreMark: 1},                  // a pattern to iptables
 		{Interface: "wg0", AntiSpoof: addrs("fd00::1")},     // no ip6tables
@@ -262,7 +262,7 @@ func TestLeftovers(t *testing.T) {
 		t.Run(mode, func(t *testing.T) {
 			old, tools := openIPTables(t, mode)
 			before := ipSave(t, tools)
-			now, _ := New(Facts{Tools: tools})
+			now, _ := New(Facts{Tools: found(tools...)})
 			wantInstalled(t, now, "wg0", Installed{})
 
 			mustApply(t, old, goldens["full"])

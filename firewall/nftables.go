@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"time"
 
 	"github.com/google/nftables"
 	"github.com/google/nftables/userdata"
@@ -15,26 +16,12 @@ import (
 
 // An nft is the nftables backend: one table a tunnel, of family inet, replaced
 // as a whole by one batch. It talks netlink and runs no program.
-type nft struct{}
+type nft struct{ line *line }
 
 // An installedChain is a chain of the kernel's, or one that is about to be.
 type installedChain struct {
 	*nftables.Chain
 	rules []*nftables.Rule
-}
-
-// dial opens a connection of the network namespace of the calling thread. It
-// has no socket options: any of them switches the library's sizing of buffers
-// off, and then a large batch is refused.
-func (nft) dial(ctx context.Context) (*nftables.Conn, error) {
-	if err := ctx.Err(); err != nil {
-		return nil, err
-	}
-	c, err := nftables.New(nftables.AsLasting())
-	if err != nil {
-		return nil, fmt.Errorf("connecting to nf_tables: %w", err)
-	}
-	return c, nil
 }
 
 // check has nothing to refuse: any valid ruleset can be written.
@@ -51,19 +38,35 @@ func (b nft) apply(ctx context.Context, r Ruleset) error {
 
 // replace makes the table of that interface consist of the sets and chains, in
 // one transaction: on an error the table is as it was.
-func (b nft) replace(ctx context.Context, ifname string, sets []installedSet, chains []installedChain) error {
-	c, err := b.dial(ctx)
+//
+// The first time nothing is deleted. The kernel frees what was deleted after a
+// grace period, and lets nobody close a socket of nf_tables before
+// (nft_rcv_nl_event in net/netfilter/nf_tables_api.c).
+func (b nft) replace(ctx context.Context, ifname string, sets []installedSet, chains []installedChain) (err error) {
+	c, err := b.line.take(ctx)
 	if err != nil {
 		return err
 	}
-	defer c.CloseLasting()
-
-	// Adding what is there already is no error, deleting what isn't is one:
-	// in this order the batch does for the first time and for any other.
+	var refused error
+	defer func() { b.line.give(c, errors.Join(err, refused)) }()
 	table := ownTable(ifname)
+	if _, refused = c.ListTableOfFamily(table.Name, table.Family); absent(refused) {
+		c.CreateTable(table)
+		if refused = b.fill(c, table, sets, chains); !errors.Is(refused, unix.EEXIST) {
+			return refused
+		}
+		// Somebody was quicker.
+	}
+	// Adding what is there already is no error, deleting what isn't is one:
+	// in this order the batch does whether there is a table or not.
 	c.AddTable(table)
 	c.DelTable(table)
 	c.AddTable(table)
+	return b.fill(c, table, sets, chains)
+}
+
+// fill sends a transaction that was begun, with what a new table is to have.
+func (nft) fill(c *nftables.Conn, table *nftables.Table, sets []installedSet, chains []installedChain) error {
 	for _, s := range sets {
 		if err := c.AddSet(s.Set, s.elements); err != nil {
 			return fmt.Errorf("making set %s of table inet %s: %w", s.Name, table.Name, err)
@@ -75,7 +78,7 @@ func (b nft) replace(ctx context.Context, ifname string, sets []installedSet, ch
 			c.AddRule(r)
 		}
 	}
-	err = c.Flush()
+	err := c.Flush()
 	if errors.Is(err, unix.ENOENT) {
 		return fmt.Errorf("programming table inet %s: %w (does the kernel have nft_fib_inet, nft_ct and nft_nat?)", table.Name, err)
 	}
@@ -86,14 +89,15 @@ func (b nft) replace(ctx context.Context, ifname string, sets []installedSet, ch
 }
 
 func (b nft) remove(ctx context.Context, ifname string) error {
-	c, err := b.dial(ctx)
+	c, err := b.line.take(ctx)
 	if err != nil {
 		return err
 	}
-	defer c.CloseLasting()
 	table := ownTable(ifname)
 	c.DelTable(table)
-	if err := c.Flush(); err != nil && !absent(err) {
+	err = c.Flush()
+	b.line.give(c, err)
+	if err != nil && !absent(err) {
 		return fmt.Errorf("deleting table inet %s: %w", table.Name, err)
 	}
 	return nil
@@ -111,12 +115,12 @@ func absent(err error) bool {
 	return false
 }
 
-func (b nft) installed(ctx context.Context, ifname string) (Installed, error) {
-	c, err := b.dial(ctx)
+func (b nft) installed(ctx context.Context, ifname string) (_ Installed, err error) {
+	c, err := b.line.take(ctx)
 	if err != nil {
 		return Installed{}, err
 	}
-	defer c.CloseLasting()
+	defer func() { b.line.give(c, err) }()
 
 	table, err := c.ListTableOfFamily(TableName(ifname), nftables.TableFamilyINet)
 	if absent(err) {
@@ -129,7 +133,7 @@ func (b nft) installed(ctx context.Context, ifname string) (Installed, error) {
 	if err != nil {
 		return Installed{}, fmt.Errorf("reading table inet %s: %w", table.Name, err)
 	}
-	sets, err := readSets(c, table)
+	sets, err := readSets(ctx, c, table)
 	if err != nil {
 		return Installed{}, fmt.Errorf("reading table inet %s: %w", table.Name, err)
 	}
@@ -165,20 +169,56 @@ func readChains(c *nftables.Conn, table *nftables.Table) ([]installedChain, erro
 }
 
 // readSets returns the sets and maps of a table with their elements.
-func readSets(c *nftables.Conn, table *nftables.Table) ([]installedSet, error) {
+func readSets(ctx context.Context, c *nftables.Conn, table *nftables.Table) ([]installedSet, error) {
 	all, err := c.GetSets(table)
 	if err != nil {
 		return nil, fmt.Errorf("listing sets: %w", err)
 	}
 	out := make([]installedSet, 0, len(all))
 	for _, s := range all {
-		elements, err := c.GetSetElements(s)
+		elements, err := readElements(ctx, func() ([]nftables.SetElement, error) { return c.GetSetElements(s) })
 		if err != nil {
 			return nil, fmt.Errorf("listing elements of set %s: %w", s.Name, err)
 		}
 		out = append(out, installedSet{s, elements})
 	}
 	return out, nil
+}
+
+// readElements returns what read returns once it tells each element only once.
+// While the kernel makes room in a hash table, which it does after many
+// elements were added, a listing has some of them twice and others not at all
+// (nft_rhash_walk in net/netfilter/nft_set_hash.c counts those it has told, and
+// starts again from that number in a table whose order has changed).
+func readElements(ctx context.Context, read func() ([]nftables.SetElement, error)) ([]nftables.SetElement, error) {
+	for wait := time.Millisecond; ; wait *= 2 {
+		elements, err := read()
+		if err != nil || !repeats(elements) {
+			return elements, err
+		}
+		if wait > time.Second {
+			return nil, errors.New("the kernel told some of them more than once, time and again")
+		}
+		select {
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		case <-time.After(wait):
+		}
+	}
+}
+
+// repeats reports whether an element is there twice. In an interval set the
+// end of one can be where the next begins.
+func repeats(elements []nftables.SetElement) bool {
+	type id struct {
+		key string
+		end bool
+	}
+	seen := make(map[id]bool, len(elements))
+	for _, e := range elements {
+		seen[id{string(e.Key), e.IntervalEnd}] = true
+	}
+	return len(seen) < len(elements)
 }
 
 // tagOf returns the tag that one of the rules carries.

@@ -4,13 +4,20 @@ package firewall
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/nftables"
 	"github.com/google/nftables/expr"
+	"golang.org/x/sys/unix"
 )
 
 // foreign is a ruleset of the host's own, which has to stay to the byte. Its
@@ -171,6 +178,87 @@ func TestNFTablesSeesChanges(t *testing.T) {
 	wantInstalled(t, fw, "wg0", Installed{})
 }
 
+// The first table of a tunnel deletes none, which the kernel would be slow to
+// forget; one that is there is replaced.
+func TestNFTablesFirst(t *testing.T) {
+	fw := openNFT(t)
+	told := filepath.Join(t.TempDir(), "monitor")
+	deleted := func(do func()) bool {
+		t.Helper()
+		monitor := exec.CommandContext(t.Context(), "stdbuf", "-oL", "nft", "monitor")
+		out, err := os.Create(told)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer out.Close()
+		monitor.Stdout = out
+		if err := monitor.Start(); err != nil {
+			t.Fatal(err)
+		}
+		defer func() { _, _ = monitor.Process.Kill(), monitor.Wait() }()
+		text := ""
+		hears := func(what, by string) {
+			for deadline := time.Now().Add(10 * time.Second); !strings.Contains(text, what); time.Sleep(10 * time.Millisecond) {
+				if time.Now().After(deadline) {
+					t.Fatalf("nft monitor tells nothing of %q: %s", what, text)
+				}
+				sh(t, by)
+				b, err := os.ReadFile(told)
+				if err != nil {
+					t.Fatal(err)
+				}
+				text = string(b)
+			}
+		}
+		hears("add table ip begin", "nft 'add table ip begin; delete table ip begin'")
+		do()
+		hears("add table ip end", "nft 'add table ip end; delete table ip end'")
+		return strings.Contains(text, "delete table inet wgctl-wg0")
+	}
+	r := goldens["full"]
+	if deleted(func() { mustApply(t, fw, r) }) {
+		t.Error("a table is deleted where there was none")
+	}
+	wantApplied(t, fw, r)
+	r.RestoreMark++
+	if !deleted(func() { mustApply(t, fw, r) }) {
+		t.Error("a table that is replaced isn't deleted: this test tells nothing")
+	}
+	// Who finds that somebody was quicker leaves that table alone.
+	c, err := (*line)(nil).take(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.CloseLasting()
+	c.CreateTable(ownTable("wg0"))
+	if err := (nft{}).fill(c, ownTable("wg0"), nil, nil); !errors.Is(err, unix.EEXIST) {
+		t.Errorf("making a table that there is: %v", err)
+	}
+	wantApplied(t, fw, r)
+}
+
+// Where nf_tables works and iptables has nothing of ours, nobody looks for its
+// programs.
+func TestNFTablesLooksForNoProgram(t *testing.T) {
+	openNFT(t)
+	looked := 0
+	fw, _ := New(Facts{Tools: func() []Tool { looked++; return nil }})
+	mustApply(t, fw, goldens["full"])
+	wantApplied(t, fw, goldens["full"])
+	if _, err := fw.Foreign().Facts(t.Context(), "wg0"); err != nil {
+		t.Fatal(err)
+	}
+	mustApply(t, fw, Ruleset{Interface: "wg0"})
+	wantInstalled(t, fw, "wg0", Installed{})
+	if looked != 0 {
+		t.Errorf("iptables was looked for %d times", looked)
+	}
+	sh(t, "nft 'add table ip6 raw; add chain ip6 raw "+chainName("wg0", 0)+"'")
+	if _, err := fw.Installed(t.Context(), "wg0"); err != nil || looked == 0 {
+		t.Errorf("nobody looks for who made a chain of ours: %v", err)
+	}
+}
+
 // Names that nft has no syntax for are tables like any other to the kernel.
 func TestNFTablesNames(t *testing.T) {
 	fw := openNFT(t)
@@ -208,5 +296,42 @@ func TestNFTablesManyAddresses(t *testing.T) {
 	wantApplied(t, fw, r)
 	if n := strings.Count(sh(t, "nft list ruleset"), " drop comment "); n != 500 {
 		t.Errorf("%d rules, want 500", n)
+	}
+}
+
+// A listing that was made while the kernel moved the elements is made again.
+func TestReadElements(t *testing.T) {
+	whole := []nftables.SetElement{{Key: []byte{1}}, {Key: []byte{2}, IntervalEnd: true}, {Key: []byte{2}}, {Key: []byte{3}}}
+	moved := []nftables.SetElement{whole[0], whole[1], whole[1], whole[3]}
+	listings := [][]nftables.SetElement{moved, moved, whole}
+	got, err := readElements(t.Context(), func() ([]nftables.SetElement, error) {
+		next := listings[0]
+		listings = listings[1:]
+		return next, nil
+	})
+	if err != nil || len(listings) != 0 || !cmp.Equal(got, whole) {
+		t.Errorf("%v, %v, with %d listings left", got, err, len(listings))
+	}
+	if _, err := readElements(t.Context(), func() ([]nftables.SetElement, error) { return nil, unix.EPERM }); !errors.Is(err, unix.EPERM) {
+		t.Errorf("a listing that fails: %v", err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, err := readElements(ctx, func() ([]nftables.SetElement, error) { return moved, nil }); !errors.Is(err, context.Canceled) {
+		t.Errorf("a listing without end: %v", err)
+	}
+}
+
+// What is read at once after tens of thousands of elements were added is all
+// of them.
+func TestNFTablesReadsAfterManyElements(t *testing.T) {
+	fw := openNFT(t)
+	few := Ruleset{Interface: "wg0", PortForwards: []PortForward{{Protocol: TCP, First: 1, Count: 1000, To: addr("10.8.0.2"), ToFirst: 2}}}
+	many := Ruleset{Interface: "wg0", PortForwards: []PortForward{{Protocol: UDP, First: 1, Count: 65534, To: addr("10.8.0.2"), ToFirst: 2}}}
+	for range 4 {
+		mustApply(t, fw, few)
+		wantApplied(t, fw, few)
+		mustApply(t, fw, many)
+		wantApplied(t, fw, many)
 	}
 }

@@ -46,16 +46,16 @@ func New(f Facts) (*Firewall, string) {
 	name, trace, err := Choose(f)
 	fw := &Firewall{trace: trace, err: err}
 	legacy, overNFT := f.iptables(true), f.iptables(false)
-	fw.foreign = &Foreign{legacy: legacy, nftables: f.NFTables}
+	fw.foreign = &Foreign{legacy: legacy, nftables: f.NFTables, line: f.line}
 	switch name {
 	case BackendNFTables:
-		fw.chosen, fw.others = nft{}, []backend{overNFT, legacy}
+		fw.chosen, fw.others = nft{f.line}, []backend{overNFT, legacy}
 	case BackendIPTablesNFT:
-		fw.chosen, fw.others = overNFT, []backend{legacy, nft{}}
+		fw.chosen, fw.others = overNFT, []backend{legacy, nft{f.line}}
 	case BackendIPTablesLegacy:
 		fw.chosen, fw.others = legacy, nil
 		if f.NFTables == nil {
-			fw.others = []backend{overNFT, nft{}}
+			fw.others = []backend{overNFT, nft{f.line}}
 		}
 	}
 	return fw, trace

@@ -69,7 +69,7 @@ func (fw *Firewall) RemoveOriginal(ctx context.Context, ifname string) error {
 }
 
 func originalTables(ctx context.Context, ifname string) ([]*nftables.Table, error) {
-	c, err := nft{}.dial(ctx)
+	c, err := (*line)(nil).take(ctx)
 	if err != nil {
 		return nil, nil // a kernel without nf_tables has no tables
 	}
@@ -97,7 +97,7 @@ func familyWord(t *nftables.Table) string {
 
 // deleteTables is one transaction.
 func deleteTables(ctx context.Context, tables []*nftables.Table) error {
-	c, err := nft{}.dial(ctx)
+	c, err := (*line)(nil).take(ctx)
 	if err != nil {
 		return err
 	}

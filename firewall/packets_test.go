@@ -83,7 +83,7 @@ func TestAntiSpoofDropsPackets(t *testing.T) {
 			need(t, "ip")
 			facts := Facts{}
 			if mode, ok := strings.CutPrefix(backend, "iptables-"); ok {
-				facts = Facts{Force: "iptables", Tools: tools(t, mode)}
+				facts = Facts{Force: "iptables", Tools: found(tools(t, mode)...)}
 			}
 			fw, _ := New(facts)
 			lan, far := newNeighbour(t), newNeighbour(t)

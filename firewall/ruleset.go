@@ -14,6 +14,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 
 	"github.com/google/nftables"
 	"github.com/google/nftables/expr"
@@ -25,7 +26,7 @@ import (
 const changed = "changed"
 
 // ifname is wg-quick's set of interface names (its parse_options).
-var ifname = regexp.MustCompile(`^[a-zA-Z0-9_=+.-]{1,15}$`)
+var ifname = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^[a-zA-Z0-9_=+.-]{1,15}$`) })
 
 // Digest returns 16 hexadecimal digits that are the same for rulesets which
 // ask for the same, whatever the order of their addresses. That of an empty
@@ -117,7 +118,7 @@ func (r Ruleset) Check() error {
 
 // validate returns an error if the ruleset can't be written as rules.
 func (r Ruleset) validate() error {
-	if !ifname.MatchString(r.Interface) {
+	if !ifname().MatchString(r.Interface) {
 		return fmt.Errorf("reading ruleset: interface name %q: %w", r.Interface, unix.EINVAL)
 	}
 	if slices.ContainsFunc(r.AntiSpoof, func(a netip.Addr) bool { return !a.IsValid() }) {
@@ -261,12 +262,14 @@ func (t tag) String() string {
 	return s
 }
 
-var tagPattern = regexp.MustCompile(`wgctl: (\S+) mark (0x[0-9a-f]+) digest ([0-9a-f]+)(?: rules ([0-9a-f]+))?`)
+var tagPattern = sync.OnceValue(func() *regexp.Regexp {
+	return regexp.MustCompile(`wgctl: (\S+) mark (0x[0-9a-f]+) digest ([0-9a-f]+)(?: rules ([0-9a-f]+))?`)
+})
 
 // findTag returns the tag of that interface in text, which may be a comment or
 // a whole rule.
 func findTag(text, ifname string) (tag, bool) {
-	m := tagPattern.FindStringSubmatch(text)
+	m := tagPattern().FindStringSubmatch(text)
 	if m == nil || m[1] != ifname {
 		return tag{}, false
 	}
@@ -322,10 +325,7 @@ func fingerprint(sets []installedSet, chains []installedChain) string {
 		for _, e := range s.elements {
 			elements = append(elements, fmt.Sprintf("%x %t %x", e.Key, e.IntervalEnd, e.Val))
 		}
-		// The kernel gives them back in any order, and some of them twice
-		// while it makes room in a hash table (nft_rhash_walk).
-		slices.Sort(elements)
-		elements = slices.Compact(elements)
+		slices.Sort(elements) // the kernel gives them back in any order
 		fmt.Fprintln(h, strings.Join(elements, "\n"))
 	}
 	return hex.EncodeToString(h.Sum(nil)[:8])

@@ -86,7 +86,9 @@ type Facts struct {
 	InterfaceOrder string // /etc/resolvconf/interface-order, "" if there is none
 	Config         string // /etc/resolvconf.conf, "" if there is none
 
-	Installed []string // those of the local resolvers that openresolv knows
+	// Installed reports whether a program is: one of the local resolvers that
+	// openresolv knows. It is asked where openresolv is to tell one.
+	Installed func(program string) bool
 }
 
 // A Choice is the backend to use.

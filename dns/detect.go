@@ -3,7 +3,6 @@
 package dns
 
 import (
-	"context"
 	"errors"
 	"io/fs"
 	"os"
@@ -12,12 +11,16 @@ import (
 	"strings"
 )
 
-// Detect gathers the facts of this host, but for the answer of systemd-resolved.
-// It runs nothing and changes nothing.
-func Detect(context.Context) Facts {
-	var f Facts
+// detectRest adds the facts about resolv.conf, and how names are looked up. What
+// systemd-resolved and NetworkManager answer is asked for later.
+func detectRest(f Facts) Facts {
 	f.resolvConfFile(resolvConfPath)
 	f.Hosts = hostServices(readText("/etc/nsswitch.conf"))
+	return f
+}
+
+// detectTool gathers the facts about the program resolvconf.
+func detectTool() (f Facts) {
 	f.Path = lookPath("resolvconf")
 	if f.Path == "" {
 		return f
@@ -31,11 +34,7 @@ func Detect(context.Context) Facts {
 	f.Script = scriptText(f.Path)
 	f.InterfaceOrder = readText("/etc/resolvconf/interface-order")
 	f.Config = readText("/etc/resolvconf.conf")
-	for _, l := range localResolvers {
-		if lookPath(l.program) != "" {
-			f.Installed = append(f.Installed, l.program)
-		}
-	}
+	f.Installed = func(program string) bool { return lookPath(program) != "" }
 	return f
 }
 

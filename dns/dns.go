@@ -12,6 +12,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 	"unicode"
 
 	"golang.org/x/sys/unix"
@@ -162,13 +163,13 @@ func parse(ifname, text string) Settings {
 	return s
 }
 
-var ifnamePattern = regexp.MustCompile(`^[a-zA-Z0-9_=+.-]{1,15}$`)
+var ifnamePattern = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^[a-zA-Z0-9_=+.-]{1,15}$`) })
 
 // validate refuses what a backend would misread. resolvconf is made of shell
 // scripts that evaluate what they are given, so a domain must hold nothing that
 // means something to a shell.
 func (s Settings) validate() error {
-	if !ifnamePattern.MatchString(s.Interface) {
+	if !ifnamePattern().MatchString(s.Interface) {
 		return fmt.Errorf("reading resolver settings: interface name %q: %w", s.Interface, unix.EINVAL)
 	}
 	for _, a := range s.Servers {

@@ -187,7 +187,7 @@ func (f *file) remove(ctx context.Context, s Settings) error {
 	if err := f.handOver(now.tunnels[0].Interface); err != nil {
 		return err
 	}
-	return f.write(s.Interface, now.render(f.before()))
+	return settled(f.write(s.Interface, now.render(f.before())))
 }
 
 // restore puts back what was there before the first tunnel.
@@ -203,15 +203,15 @@ func (f *file) restore(absent bool, s Settings) error {
 		}
 		return err
 	case len(kept) == 0 && s.Previous != "":
-		return f.write(s.Interface, s.Previous)
+		return settled(f.write(s.Interface, s.Previous))
 	case len(kept) == 0:
-		err := f.write(s.Interface, "# wgctl: the file with what was here before is gone.\n")
+		err := settled(f.write(s.Interface, "# wgctl: the file with what was here before is gone.\n"))
 		return errors.Join(errors.New("what "+f.path+" held before is gone: write it anew"), err)
 	case !kept[0].copied:
 		if err := os.Rename(kept[0].path, f.path); err != nil {
 			return err
 		}
-		return syncDir(filepath.Dir(f.path))
+		return settled(syncDir(filepath.Dir(f.path)))
 	}
 	text, err := os.ReadFile(kept[0].path)
 	if err != nil {

@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 
@@ -31,26 +32,36 @@ type kept struct {
 // of this very file: one folder may hold what several network namespaces keep
 // (ip netns exec mounts a resolv.conf of its own).
 func (f *file) kept() (list []kept) {
-	for _, base := range []string{f.path, filepath.Join(spareDir, filepath.Base(f.path))} {
-		prefix := fmt.Sprintf("%s%s.%d-", base, keptSuffix, inode(f.path))
-		list = append(list, keptBy(prefix, true)...)
-	}
-	if !f.fixed() {
-		list = append(list, keptBy(f.path+keptSuffix+"-", false)...)
+	dir, base := filepath.Split(f.path)
+	beside := namesIn(dir)
+	copies := fmt.Sprintf("%s%s.%d-", base, keptSuffix, inode(f.path))
+	list = append(keptIn(dir, beside, copies, true), keptIn(spareDir, namesIn(spareDir), copies, true)...)
+	if links := keptIn(dir, beside, base+keptSuffix+"-", false); len(links) > 0 && !f.fixed() {
+		list = append(list, links...)
 	}
 	return list
 }
 
-func keptBy(prefix string, copied bool) (list []kept) {
-	entries, err := os.ReadDir(filepath.Dir(prefix))
+// namesIn returns the names in a folder in any order, and none of one that
+// can't be read.
+func namesIn(dir string) []string {
+	d, err := os.Open(dir) // #nosec G304 -- the folder of resolv.conf, or ours
 	if err != nil {
 		return nil
 	}
-	for _, e := range entries {
-		if tunnel, ok := strings.CutPrefix(e.Name(), filepath.Base(prefix)); ok {
-			list = append(list, kept{filepath.Join(filepath.Dir(prefix), e.Name()), tunnel, copied})
+	defer d.Close()
+	names, _ := d.Readdirnames(-1)
+	return names
+}
+
+// keptIn returns those of the names that begin with prefix, in order.
+func keptIn(dir string, names []string, prefix string, copied bool) (list []kept) {
+	for _, name := range names {
+		if tunnel, ok := strings.CutPrefix(name, prefix); ok {
+			list = append(list, kept{filepath.Join(dir, name), tunnel, copied})
 		}
 	}
+	slices.SortFunc(list, func(a, b kept) int { return strings.Compare(a.tunnel, b.tunnel) })
 	return list
 }
 
@@ -165,12 +176,29 @@ func writeInPlace(path, text string) error {
 	return errors.Join(err, w.Close())
 }
 
+// An unsyncedError says that a file is as it should be, but may not be after a
+// power cut.
+type unsyncedError struct{ error }
+
+// syncDir has the names in a folder survive a power cut.
 func syncDir(path string) error {
 	dir, err := os.Open(path)
 	if err != nil {
-		return err
+		return unsyncedError{err}
 	}
-	return errors.Join(dir.Sync(), dir.Close())
+	if err := errors.Join(dir.Sync(), dir.Close()); err != nil {
+		return unsyncedError{err}
+	}
+	return nil
+}
+
+// settled takes no notice of an unsyncedError where a tunnel's entry was taken
+// away: if a power cut brings it back, Forget takes it away again.
+func settled(err error) error {
+	if unsynced := (unsyncedError{}); errors.As(err, &unsynced) {
+		return nil
+	}
+	return err
 }
 
 // inode returns the number of the file that a path leads to, 0 if there is none.

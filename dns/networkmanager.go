@@ -234,6 +234,7 @@ func replace(path, tunnel, text string) error {
 	case text == "":
 		return os.Remove(path)
 	}
+	// #nosec G301 -- the folders of NetworkManager's settings, which are no secret
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 		return err
 	}

@@ -128,7 +128,7 @@ func TestOpenresolvAsked(t *testing.T) {
 	r := openOpenresolv(t)
 	s := settings("10.8.0.53 fd00::53", "corp.example lan2")
 	asked := opened(t)
-	asked.facts.Script = strings.Replace(asked.facts.Script, "\nVARDIR=", "\nVARDIR=$X", 1)
+	asked = New(asked.facts().with(func(f *Facts) { f.Script = strings.Replace(f.Script, "\nVARDIR=", "\nVARDIR=$X", 1) }))
 	wantInstalled(t, asked, settings("", ""))
 	mustApply(t, asked, s)
 	wantInstalled(t, asked, s)
@@ -294,7 +294,7 @@ func TestCalls(t *testing.T) {
 // alike to openresolv, and are told apart again when they are read back.
 func TestCallsPrivate(t *testing.T) {
 	r, dir := fake(t, ":")
-	r.facts.Config, r.facts.Text, r.facts.Installed = splitting.Config, splitting.Text, splitting.Installed
+	r = New(r.facts().with(func(f *Facts) { f.Config, f.Text, f.Installed = splitting.Config, splitting.Text, splitting.Installed }))
 	for _, c := range []struct{ search, text string }{
 		{"~corp.example", "search corp.example\n# wgctl: routing domains corp.example\n"},
 		{"lan ~corp.example ~lan", "search lan corp.example lan\n# wgctl: routing domains corp.example lan\n"},
@@ -324,7 +324,7 @@ func TestCallsPrivate(t *testing.T) {
 	wantInstalled(t, r, s)
 
 	// Without such a resolver that is refused.
-	r.facts.Installed = nil
+	r = New(r.facts().with(func(f *Facts) { f.Installed = installed() }))
 	if _, trace, err := r.Choose(t.Context(), settings("10.8.0.53", "~corp.example")); err == nil ||
 		!strings.Contains(err.Error(), "resolvconf can't send ~corp.example alone to the tunnel") || strings.Contains(trace, "local=") {
 		t.Errorf("%s, %v", trace, err)

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"sync"
 	"time"
 )
 
@@ -28,11 +29,12 @@ type backend interface {
 
 // A Resolver tells the host's resolver what tunnels want.
 type Resolver struct {
-	facts Facts
-	path  string // of resolv.conf, "" if there is none that could be written
-	alone bool   // it is that of a network namespace, and nobody else is asked
-	bus   string // socket of the system bus
-	looks bool   // nothing is to be changed by it, so nobody is started
+	known func() Facts  // all facts, gathered when they are first asked for; nil: none
+	tool  func() Choice // the program resolvconf, likewise
+	path  string        // of resolv.conf, "" if there is none that could be written
+	alone bool          // it is that of a network namespace, and nobody else is asked
+	bus   string        // socket of the system bus
+	looks bool          // nothing is to be changed by it, so nobody is started
 }
 
 // Paths of a host.
@@ -41,10 +43,16 @@ const (
 	busPath        = "/run/dbus/system_bus_socket"
 )
 
-// Open returns the resolver of this host. It reads files, and asks nobody. The
-// error is the context's.
+// Open returns the resolver of this host. Of its files it reads those that
+// matter for what is asked of it, once and then, and it asks nobody. The error is
+// the context's.
 func Open(ctx context.Context) (*Resolver, error) {
-	return New(Detect(ctx)), ctx.Err()
+	tool := sync.OnceValue(detectTool)
+	return &Resolver{
+		known: sync.OnceValue(func() Facts { return detectRest(tool()) }),
+		tool:  sync.OnceValue(func() Choice { return tool().resolvconf() }),
+		path:  resolvConfPath, bus: busPath,
+	}, ctx.Err()
 }
 
 // OnlyLooks says that the resolver is asked for what would be done, and nothing
@@ -53,7 +61,23 @@ func (r *Resolver) OnlyLooks() { r.looks = true }
 
 // New returns the resolver of a host of these facts.
 func New(f Facts) *Resolver {
-	return &Resolver{facts: f, path: resolvConfPath, bus: busPath}
+	return &Resolver{known: func() Facts { return f }, tool: sync.OnceValue(f.resolvconf), path: resolvConfPath, bus: busPath}
+}
+
+// facts are none in a namespace: see At.
+func (r *Resolver) facts() Facts {
+	if r.known == nil {
+		return Facts{}
+	}
+	return r.known()
+}
+
+// program is resolvconf, without a path if there is none.
+func (r *Resolver) program() Choice {
+	if r.tool == nil {
+		return Facts{}.resolvconf()
+	}
+	return r.tool()
 }
 
 // backends are those that something may stand at, the one that is cheapest to
@@ -66,7 +90,7 @@ func (r *Resolver) backends() []backend {
 		return []backend{r.file()}
 	}
 	all := []backend{r.file(), r.networkManager(), &resolved{bus: r.bus}}
-	if c := r.facts.resolvconf(); c.Path != "" && c.Flavour != Systemd {
+	if c := r.program(); c.Path != "" && c.Flavour != Systemd {
 		all = append(all, &resolvconf{choice: c})
 	}
 	return all
@@ -83,7 +107,7 @@ func (r *Resolver) backend(name string) backend {
 	case BackendNetworkManager:
 		return r.networkManager()
 	}
-	return &resolvconf{choice: r.facts.resolvconf()}
+	return &resolvconf{choice: r.program()}
 }
 
 func (r *Resolver) networkManager() *networkManager {
@@ -96,7 +120,7 @@ func (r *Resolver) Explain(ctx context.Context, s Settings) (Choice, string, err
 	if r.alone {
 		return r.chooseAlone(s)
 	}
-	f := r.facts
+	f := r.facts()
 	f.Forced, f.Last, f.Split = s.Backend, s.Last, len(s.Routing) > 0 && !s.Lax
 	f.SearchAlone = len(s.Servers) == 0 && len(s.Search) > 0
 	if f.asksResolved() {
@@ -132,8 +156,8 @@ func (r *Resolver) Choose(ctx context.Context, s Settings) (Settings, string, er
 	switch c.Name {
 	case BackendResolved:
 		s = s.normal()
-		s.Unsearched = len(s.Servers) == 0 && slices.Contains(r.facts.Hosts, "resolve")
-		s.Listed = r.facts.owner() == OwnerResolvedUplink
+		s.Unsearched = len(s.Servers) == 0 && slices.Contains(r.facts().Hosts, "resolve")
+		s.Listed = r.facts().owner() == OwnerResolvedUplink
 		if s.Exclusive() {
 			if s.Whole {
 				s.Aside = aside(r.others(ctx, s.Interface), s.Held, s.Listed)
@@ -141,7 +165,7 @@ func (r *Resolver) Choose(ctx context.Context, s Settings) (Settings, string, er
 			s.Beside = r.beside(ctx, s)
 		}
 		if !s.Listed || !s.whole() {
-			s.Past = r.facts.passedBy()
+			s.Past = r.facts().passedBy()
 			for _, l := range s.Held { // they are about to be listed again
 				if l.Listed {
 					s.Past = append(s.Past, l.Servers...)
@@ -246,7 +270,7 @@ func (r *Resolver) remove(ctx context.Context, s, have Settings) error {
 		return nil
 	}
 	if have.Empty() {
-		if c := r.facts.resolvconf(); c.Path == "" || c.Flavour == Systemd {
+		if c := r.program(); c.Path == "" || c.Flavour == Systemd {
 			return nil
 		}
 		name = BackendResolvconf

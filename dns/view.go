@@ -43,11 +43,11 @@ type LinkAnswerer struct {
 // is asked, if the host's look-ups go to it, within some seconds.
 func (r *Resolver) View(ctx context.Context) (View, error) {
 	c, trace, err := r.Explain(ctx, Settings{})
-	v := View{Owner: r.facts.owner(), Target: r.facts.Target, Chosen: c.Name, Trace: trace, Links: []LinkAnswerer{}}
+	v := View{Owner: r.facts().owner(), Target: r.facts().Target, Chosen: c.Name, Trace: trace, Links: []LinkAnswerer{}}
 	if err != nil {
 		v.Error = err.Error()
 	}
-	v.File = answererOf(parse("", r.facts.Text))
+	v.File = answererOf(parse("", r.facts().Text))
 	if c.Name == BackendResolved {
 		if v.Links, err = r.resolvedLinks(ctx); err != nil {
 			v.Error = err.Error()
@@ -59,10 +59,10 @@ func (r *Resolver) View(ctx context.Context) (View, error) {
 		return v, nil
 	}
 	if c.Name == BackendResolvconf {
-		v.Links = recordedLinks(c, parse("", r.facts.Text).Servers)
+		v.Links = recordedLinks(c, parse("", r.facts().Text).Servers)
 	}
-	if isOurs(r.facts.Text) {
-		for i, t := range parseFile(r.facts.Text).tunnels {
+	if isOurs(r.facts().Text) {
+		for i, t := range parseFile(r.facts().Text).tunnels {
 			v.Links = append(v.Links, LinkAnswerer{t.Interface, answererOf(t), i == 0 && t.Exclusive()})
 		}
 	}

@@ -71,7 +71,7 @@ func (r *Resolver) folders() map[string]string {
 	for _, path := range []string{r.networkManager().conf, r.networkManager().masq} {
 		folders[filepath.Dir(path)] = filepath.Base(path)
 	}
-	for _, dir := range r.facts.resolvconf().Records {
+	for _, dir := range r.program().Records {
 		folders[dir] = ""
 	}
 	return folders

@@ -54,6 +54,7 @@ func (s deviceStart) Changes() []Change { return one(OpAdd, "link") }
 func (s linkDel) Changes() []Change     { return one(OpRemove, "link") }
 func (s socketDel) Changes() []Change   { return one(OpRemove, "socket") }
 func (s linkSet) Changes() []Change     { return one(OpChange, "link") }
+func (s linkNote) Changes() []Change    { return one(OpChange, "link") }
 func (s addressAdd) Changes() []Change  { return one(OpAdd, "address") }
 func (s addressDel) Changes() []Change  { return one(OpRemove, "address") }
 func (s routeAdd) Changes() []Change    { return one(OpAdd, "route") }

@@ -107,7 +107,7 @@ func (h *fakeHost) String() string {
 	}
 	names, _ := h.records.Names()
 	for _, n := range names {
-		r, _ := h.records.Load(n)
+		r, _ := h.records.Head(n)
 		fmt.Fprintf(&b, "record %s %s\n", n, r.Phase)
 	}
 	return b.String()
@@ -215,6 +215,9 @@ func (f fakeUserspace) Available(context.Context) error { return nil }
 func (f fakeUserspace) Start(ctx context.Context, ifname string) error {
 	return f.StartUserspace(ctx, ifname)
 }
+func (f fakeUserspace) Prepare(string) error                        { return nil }
+func (f fakeUserspace) Forget()                                     {}
+func (f fakeUserspace) Counts() bool                                { return true }
 func (f fakeUserspace) Reap(context.Context, string) error          { return nil }
 func (f fakeUserspace) Stale(context.Context, string) (bool, error) { return false, nil }
 

@@ -125,6 +125,7 @@ type planned struct {
 	*fakeHost
 	on     *Host
 	record *Record
+	rnd    *rand.Rand // chooses which change fails
 }
 
 func (p *planned) observe() *State {
@@ -185,11 +186,35 @@ func gainsIPv4(want *Spec, have *State) bool {
 	return have.Link != nil && !slices.ContainsFunc(have.Addresses, is4) && slices.ContainsFunc(want.Addresses, is4)
 }
 
-// become goes to what is wanted: first so that the very last step fails, after
-// which the host has to be as before, and then for good.
+// become goes to what is wanted: first so that a change on the way fails, and
+// then the very last step, after each of which the host has to be as before, and
+// then for good.
 func (p *planned) become(want *Spec, have *State) {
 	p.Helper()
 	steps := alone(Plan(want, have))
+	if len(steps) > 0 {
+		p.failNext(1 + p.rnd.IntN(len(steps)))
+		p.fail(want, have, steps)
+		p.failAt = 0
+	}
+	p.fail(want, have, steps)
+	if _, err := Apply(context.Background(), p.on, steps, quiet); err != nil {
+		p.Fatalf("%s: %v\non\n%s", texts(steps), err, p)
+	}
+	p.record = &Record{Version: recordVersion, Phase: PhaseUp, Spec: want}
+	if text, err := p.record.encode(); err != nil {
+		p.Fatal(err)
+	} else if p.record = decodeRecord(text, "wg0"); p.record == nil {
+		p.Fatalf("record %s is lost", text)
+	}
+	if left := Plan(want, p.observe()); len(left) > 0 {
+		p.Fatalf("after\n%s\nthere is left\n%s\non\n%s", strings.ReplaceAll(texts(steps), "; ", "\n"), texts(left), p)
+	}
+}
+
+// fail takes steps of which one fails, at the latest one behind them all.
+func (p *planned) fail(want *Spec, have *State, steps []Step) {
+	p.Helper()
 	before := p.String()
 	if _, err := Apply(context.Background(), p.on, append(slices.Clip(steps), lastStraw{}), quiet); err == nil {
 		p.Fatal("the last straw didn't fail")
@@ -204,18 +229,6 @@ func (p *planned) become(want *Spec, have *State) {
 	if after := p.String(); after != before {
 		p.Fatalf("undone: %s\n(-before +after):\n%s", strings.ReplaceAll(texts(steps), "; ", "\n"), cmp.Diff(before, after))
 	}
-	if _, err := Apply(context.Background(), p.on, steps, quiet); err != nil {
-		p.Fatalf("%s: %v\non\n%s", texts(steps), err, before)
-	}
-	p.record = &Record{Version: recordVersion, Phase: PhaseUp, Spec: want}
-	if text, err := p.record.encode(); err != nil {
-		p.Fatal(err)
-	} else if p.record = decodeRecord(text, "wg0"); p.record == nil {
-		p.Fatalf("record %s is lost", text)
-	}
-	if left := Plan(want, p.observe()); len(left) > 0 {
-		p.Fatalf("after\n%s\nthere is left\n%s\non\n%s", strings.ReplaceAll(texts(steps), "; ", "\n"), texts(left), p)
-	}
 }
 
 // From any tunnel to any other, a plan leads there, its undo leads back, and
@@ -224,29 +237,35 @@ func FuzzPlan(f *testing.F) {
 	for seed := range uint64(8) {
 		f.Add(seed, seed*seed)
 	}
-	f.Fuzz(func(t *testing.T, first, second uint64) {
-		rnd := rand.New(rand.NewPCG(first, second))
-		p := &planned{T: t, fakeHost: newFakeHostAt(t, "/nonexistent")}
-		p.on = p.host()
-		clean := p.String()
-		for range 3 {
-			file := anyFile(rnd)
-			have := p.observe()
-			t.Log(file)
-			want := p.resolve(file, have)
-			if want == nil {
-				continue
-			}
-			p.become(want, have)
+	f.Fuzz(plans)
+}
+
+// plans is one such walk.
+func plans(t *testing.T, first, second uint64) {
+	rnd := rand.New(rand.NewPCG(first, second))
+	p := &planned{T: t, fakeHost: newFakeHostAt(t, "/nonexistent"), rnd: rand.New(rand.NewPCG(second, first))}
+	p.on = p.host()
+	clean := p.String()
+	var files []string
+	for range 3 {
+		files = append(files, anyFile(rnd))
+	}
+	for _, file := range append(files, files[0]) {
+		have := p.observe()
+		t.Log(file)
+		want := p.resolve(file, have)
+		if want == nil {
+			continue
 		}
-		if p.record == nil {
-			return
-		}
-		if err := ApplyAll(context.Background(), p.on, alone(Plan(nil, p.observe())), quiet); err != nil {
-			t.Fatal(err)
-		}
-		if after := p.String(); after != clean {
-			t.Fatalf("after down\n%s\nbefore up\n%s", after, clean)
-		}
-	})
+		p.become(want, have)
+	}
+	if p.record == nil {
+		return
+	}
+	if err := ApplyAll(context.Background(), p.on, alone(Plan(nil, p.observe())), quiet); err != nil {
+		t.Fatal(err)
+	}
+	if after := p.String(); after != clean {
+		t.Fatalf("after down\n%s\nbefore up\n%s", after, clean)
+	}
 }

@@ -5,6 +5,7 @@ package tunnel
 import (
 	"os/exec"
 	"sync"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -13,17 +14,20 @@ import (
 var hooks hookGroups
 
 type hookGroups struct {
-	mu  sync.Mutex
-	all map[int]bool
+	starting sync.Mutex // from before a hook starts until it is noted
+	mu       sync.Mutex
+	all      map[int]bool
 }
 
 // start starts a hook's shell in a group of its own, which is noted until end.
 func (g *hookGroups) start(cmd *exec.Cmd) (end func(), err error) {
-	g.mu.Lock()
-	defer g.mu.Unlock()
+	g.starting.Lock()
+	defer g.starting.Unlock()
 	if err := cmd.Start(); err != nil {
 		return nil, err
 	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
 	if g.all == nil {
 		g.all = map[int]bool{}
 	}
@@ -39,9 +43,20 @@ func (g *hookGroups) start(cmd *exec.Cmd) (end func(), err error) {
 // KillHooks ends all hooks that run, and what they started in their process
 // groups, at once: for a process that is about to end and won't wait. No hook
 // begins any more.
-func KillHooks() {
-	hooks.mu.Lock() // for good
-	for group := range hooks.all {
+func KillHooks() { hooks.kill() }
+
+// startPatience is how long a hook that is just starting is waited for.
+const startPatience = time.Second
+
+// kill waits for a hook that is just starting, which then is noted, but not for
+// good: where the kernel doesn't answer there is none.
+func (g *hookGroups) kill() {
+	for end := time.Now().Add(startPatience); !g.starting.TryLock() && time.Now().Before(end); { // for good
+		time.Sleep(time.Millisecond)
+	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	for group := range g.all {
 		_ = unix.Kill(-group, unix.SIGKILL)
 	}
 }

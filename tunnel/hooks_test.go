@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -290,4 +291,30 @@ func TestHookSyntax(t *testing.T) {
 			t.Errorf("error %v, output %q", err, out)
 		}
 	})
+}
+
+// What a process at its end kills is what runs, though the start of another hook
+// hangs in the kernel.
+func TestKillHooksWhileOneStarts(t *testing.T) {
+	var g hookGroups
+	cmd := exec.Command("sleep", "1000")
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	if _, err := g.start(cmd); err != nil {
+		t.Fatal(err)
+	}
+	g.starting.Lock() // as by a start that never returns
+	done := make(chan error, 1)
+	go func() {
+		g.kill()
+		done <- cmd.Wait()
+	}()
+	select {
+	case err := <-done:
+		if err == nil || !strings.Contains(err.Error(), "killed") {
+			t.Errorf("the hook ended by %v", err)
+		}
+	case <-time.After(20 * time.Second):
+		_ = cmd.Process.Kill()
+		t.Fatal("it waits for the start")
+	}
 }

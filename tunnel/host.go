@@ -88,6 +88,14 @@ type Userspace interface {
 	// Reap waits until nobody serves the device any more, once its link is
 	// gone, and removes the socket if it was left behind.
 	Reap(ctx context.Context, ifname string) error
+	// Prepare may start what the next Start of that name will need, while other
+	// things are looked at; Forget ends that if it wasn't used, as does the
+	// end of this process.
+	Prepare(ifname string) error
+	Forget()
+	// Counts reports whether the devices tell their generation: see
+	// netlinkx.Devices.
+	Counts() bool
 	// Stale reports whether a socket was left behind: nobody answers on it.
 	Stale(ctx context.Context, ifname string) (bool, error)
 }

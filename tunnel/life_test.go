@@ -24,6 +24,7 @@ func TestInjectedFailure(t *testing.T) {
 	for _, half := range []bool{false, true} {
 		for _, backend := range []config.Backend{config.BackendKernel, config.BackendUserspace} {
 			t.Run(fmt.Sprintf("%s/half=%v", backend, half), func(t *testing.T) {
+				t.Parallel()
 				failures := 0
 				for i := -1; i < len(files); i++ {
 					for j := range files {
@@ -43,14 +44,14 @@ func TestInjectedFailure(t *testing.T) {
 
 func failEach(t *testing.T, i, j int, backend config.Backend, half bool) (failures int) {
 	t.Helper()
-	for k := 1; ; k++ {
-		h := newFakeHost(t)
-		if i >= 0 {
-			if err := bring(t, h, "wg0", files[i], backend); err != nil {
-				t.Fatalf("file %d: %v", i, err)
-			}
+	h := newFakeHost(t)
+	if i >= 0 {
+		if err := bring(t, h, "wg0", files[i], backend); err != nil {
+			t.Fatalf("file %d: %v", i, err)
 		}
-		before := h.String()
+	}
+	before := h.String()
+	for k := 1; ; k++ { // on the same host: it is as it was
 		if half {
 			h.FailHalf(k, errInjected)
 		} else {
@@ -274,13 +275,10 @@ func TestLeftovers(t *testing.T) {
 			if err := h.records.Remove("wg0"); err != nil {
 				t.Fatal(err)
 			}
-			// The parameter's previous value is only known to the record.
-			if err := h.SetSysctl(t.Context(), SrcValidMark, "0"); err != nil {
-				t.Fatal(err)
-			}
 		},
 		"record and link lost": func(t *testing.T, h *fakeHost) {
 			h.DropLink("wg0")
+			// The parameter's previous value is known to these two alone.
 			if err := errors.Join(h.records.Remove("wg0"), h.SetSysctl(t.Context(), SrcValidMark, "0")); err != nil {
 				t.Fatal(err)
 			}

@@ -82,7 +82,7 @@ func TestHookMode(t *testing.T) {
 		if got := len(up.Hooks.lines()); got != tt.runs {
 			t.Errorf("%q, %t: %d hooks are run, want %d", tt.line, tt.quick, got, tt.runs)
 		}
-		if lifted := tt.runs == 0 && tt.line != "Hooks = off"; up.Lifted.Empty() == lifted || len(up.Firewall.Extra) == 0 == lifted {
+		if lifted := tt.runs == 0 && tt.line != "Hooks = off"; up.Lifted.IsZero() == lifted || len(up.Firewall.Extra) == 0 == lifted {
 			t.Errorf("%q, %t: lifted %+v", tt.line, tt.quick, up.Lifted)
 		}
 		if len(up.Verdicts) != 2 {

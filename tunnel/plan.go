@@ -56,9 +56,9 @@ func (p *planner) up() {
 	}
 	if isNew {
 		if p.want.Backend == netlinkx.BackendUserspace {
-			p.add(deviceStart{name: p.name})
+			p.add(deviceStart{name: p.name, note: noteOf(p.want.Sysctls)})
 		} else {
-			p.add(linkAdd{name: p.name})
+			p.add(linkAdd{name: p.name, note: noteOf(p.want.Sysctls)})
 		}
 		p.hooks(p.want.Hooks, "PreUp", p.want.Hooks.PreUp)
 	}
@@ -72,6 +72,7 @@ func (p *planner) up() {
 	if !grows && !shrinks {
 		p.link()
 	}
+	p.note()
 	p.sysctls(p.want.Sysctls)
 	if p.losesIPv4() {
 		p.withoutIPv4()
@@ -218,7 +219,7 @@ func (p *planner) routesAndRules() {
 	}
 	for _, r := range p.want.Routes {
 		switch {
-		case installed[r]:
+		case installed[r], p.madeByKernel(r):
 		case p.inTheWay(r):
 			p.late = append(p.late, routeAdd{link: p.name, route: r})
 		default:
@@ -238,6 +239,15 @@ func (p *planner) routesAndRules() {
 func (p *planner) inTheWay(r routes.Route) bool {
 	return r.Table == routes.TableMain && slices.ContainsFunc(p.have.Addresses, func(a netip.Prefix) bool {
 		return a.Masked() == r.Dst && p.goes(a)
+	})
+}
+
+// madeByKernel reports whether the kernel has made the same route of an address
+// that somebody else has put on the link: of IPv4 there is no place for another
+// one then, and none is missing.
+func (p *planner) madeByKernel(r routes.Route) bool {
+	return r.Table == routes.TableMain && r.Metric == 0 && r.Dst.Addr().Is4() && slices.ContainsFunc(p.have.Addresses, func(a netip.Prefix) bool {
+		return a.Masked() == r.Dst && !a.IsSingleIP() && !p.goes(a)
 	})
 }
 

@@ -43,6 +43,7 @@ type Record struct {
 	Releasing bool   `json:"releasing,omitempty"` // going down: claims nothing shared any more
 	Promotes  bool   `json:"promotes,omitempty"`  // changing: promote_secondaries of the link is set, and then back
 	Link      int    `json:"link,omitempty"`      // index of the link that up made, 0 before
+	Counts    bool   `json:"counts,omitempty"`    // the device tells its generation: netlinkx.Devices
 	Seal      *Seal  `json:"seal,omitempty"`
 
 	Sealable bool `json:"-"` // see Sealable
@@ -134,14 +135,12 @@ func (rs *Records) Remove(name string) error {
 	return nil
 }
 
-// release ends, under the host's lock, a tunnel's claims on what tunnels share,
-// and reports whether others still need the parameter. The caller puts it back
-// if not, and then unlocks: a tunnel that comes up meanwhile must see both or
-// neither.
-func (rs *Records) release(ctx context.Context, name, key string) (unlock func(), needed bool, err error) {
+// release takes the host's lock and ends a tunnel's claims on what tunnels
+// share.
+func (rs *Records) release(ctx context.Context, name string) (unlock func(), err error) {
 	unlock, err = rs.LockHost(ctx)
 	if err != nil {
-		return nil, false, err
+		return nil, err
 	}
 	_, err = rs.amend(name, func(own *Record) bool {
 		had := own.Releasing
@@ -151,12 +150,11 @@ func (rs *Records) release(ctx context.Context, name, key string) (unlock func()
 	if noRoom(err) {
 		err = nil // others count on the claim, and the last of them puts it back
 	}
-	others, othersErr := rs.others(name)
-	if err = errors.Join(err, othersErr); err != nil {
+	if err != nil {
 		unlock()
-		return nil, false, err
+		return nil, err
 	}
-	return unlock, held(others, key), nil
+	return unlock, nil
 }
 
 // noRoom reports whether a file could not be written because the disk is full.

@@ -15,6 +15,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 
 	"github.com/google/renameio/v2"
 	"github.com/wgctl/wgctl/routes"
@@ -210,6 +211,14 @@ func (b *bulk) fill(of *Spec) {
 		b.routes = appendRoute(b.routes, r)
 	}
 }
+
+// LearnRecord has encoding/json make its encoder of records, of some forty types,
+// which takes longer than most steps do: aside, for who is about to need it.
+func LearnRecord() { learnRecord() }
+
+var learnRecord = sync.OnceFunc(func() {
+	go func() { _, _ = json.Marshal(recordHead{}) }()
+})
 
 // encode returns the text that decodeRecord reads.
 func (r *Record) encode() ([]byte, error) {

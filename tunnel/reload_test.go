@@ -159,3 +159,25 @@ func (n *countedNames) LookupHost(ctx context.Context, name string) ([]netip.Add
 	n.hosts++
 	return n.fakeNames.LookupHost(ctx, name)
 }
+
+// A route that the kernel has made already, of an address that somebody else put
+// on the link, is in nobody's way: there is no place for ours, nor a need.
+func TestRouteOfAForeignAddress(t *testing.T) {
+	h := newFakeHost(t)
+	if err := bring(t, h, "wg0", files[0], config.BackendKernel); err != nil {
+		t.Fatal(err)
+	}
+	if err := h.AddressAdd(t.Context(), "wg0", netip.MustParsePrefix("10.77.0.1/24")); err != nil {
+		t.Fatal(err)
+	}
+	wider := strings.Replace(files[0], "192.168.7.0/24", "10.77.0.0/24", 1)
+	if err := bring(t, h, "wg0", wider, config.BackendKernel); err != nil {
+		t.Fatal(err)
+	}
+	if text := h.String(); !strings.Contains(text, "10.77.0.1/24 dev wg0") || !strings.Contains(text, "ip route add 10.77.0.0/24 dev wg0 proto kernel") {
+		t.Errorf("the address or its route is gone:\n%s", text)
+	}
+	if err := bring(t, h, "wg0", files[0], config.BackendKernel); err != nil {
+		t.Fatal(err)
+	}
+}

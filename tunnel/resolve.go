@@ -24,6 +24,8 @@ type Options struct {
 	// Ordinary is for a plan that is only shown: what is refused to who asks
 	// for it, and wouldn't be to root, counts as possible.
 	Ordinary bool
+
+	starts Userspace // of a run that is to start a device if it takes one; else nil
 }
 
 // refused reports whether something isn't known because an ordinary user asks.
@@ -104,6 +106,9 @@ func (r *resolver) backend(ctx context.Context, forced config.Backend) error {
 	}
 	r.spec.Backend = b
 	r.trace(trace)
+	if b == netlinkx.BackendUserspace && r.options.starts != nil {
+		_ = r.options.starts.Prepare(r.spec.Name) // else Start does it, and tells why it can't
+	}
 	return nil
 }
 

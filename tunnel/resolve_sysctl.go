@@ -24,6 +24,9 @@ const (
 	arpIgnore = "net.ipv4.conf.all.arp_ignore"
 )
 
+// acceptRA is what comes before and after the link in that parameter's name.
+var acceptRA = [2]string{"net/ipv6/conf/", "/accept_ra"}
+
 // SharedSysctls are the parameters that tunnels may need: those to observe
 // before it is known which one does.
 var SharedSysctls = []string{SrcValidMark, forward4, forward6, arpIgnore}
@@ -69,7 +72,7 @@ func (r *resolver) forwarding(ctx context.Context) error {
 		return err
 	}
 	if ok && path.Link != r.spec.Name {
-		if err := r.needSysctl(ctx, "net/ipv6/conf/"+path.Link+"/accept_ra", "2", "0"); err != nil {
+		if err := r.needSysctl(ctx, acceptRA[0]+path.Link+acceptRA[1], "2", "0"); err != nil {
 			return err
 		}
 	}

@@ -28,6 +28,13 @@ type Seal struct {
 	Peers    netlinkx.Sum    `json:"peers"`
 	Routes   netlinkx.Sum    `json:"routes"`
 	Families []routes.Family `json:"families,omitempty"` // of allowed IPs
+
+	// Generation, if not empty, is the device's from when it was read last: as
+	// long as it is that, the device needn't be read again. Its own fields were
+	// these, and its private key that of the record.
+	Generation string `json:"generation,omitempty"`
+	ListenPort uint16 `json:"listen_port,omitempty"`
+	FwMark     uint32 `json:"fwmark,omitempty"`
 }
 
 // Sealable reports whether what is wanted of peers and routes follows from the
@@ -51,6 +58,9 @@ func (s *State) seal(r *Record) *Seal {
 			}
 		}
 	}
+	if key := r.Spec.Device.PrivateKey; key != nil && key.Is(s.Device.PrivateKey) && s.Device.Backend == netlinkx.BackendUserspace {
+		seal.Generation, seal.ListenPort, seal.FwMark = s.generation, s.Device.ListenPort, s.Device.FwMark
+	}
 	return seal
 }
 
@@ -63,7 +73,7 @@ func (s *Seal) same(t *Seal) bool {
 	if s == nil || t == nil {
 		return s == t
 	}
-	return s.Program == t.Program && s.Peers == t.Peers && s.Routes == t.Routes && slices.Equal(s.Families, t.Families)
+	return s.Generation == t.Generation && s.Program == t.Program && s.Peers == t.Peers && s.Routes == t.Routes && slices.Equal(s.Families, t.Families)
 }
 
 // program tells this binary from others, and from what replaces it.
@@ -109,17 +119,26 @@ func unchanged(ctx context.Context, h *Host, name, path string, o Options, file 
 	if r == nil || r.Phase != PhaseUp || r.Config != path || r.Seal == nil || r.Seal.Program == "" || r.Seal.Program != program() {
 		return nil, errUnsealed
 	}
-	cfg, err := file()
-	if err != nil {
-		return nil, err
-	}
-	if r.Digest != cfg.Digest() {
-		return nil, errUnsealed
-	}
+	// The file is read while the host is looked at: each may be large.
+	var cfg *config.Config
+	read := make(chan error, 1)
+	go func() {
+		var err error
+		if cfg, err = file(); err == nil && r.Digest != cfg.Digest() {
+			err = errUnsealed
+		}
+		if err != nil {
+			cancel()
+		}
+		read <- err
+	}()
 	have := &State{Name: name, sealed: r.Seal}
-	device, err := have.observe(ctx, h, sealedBulk{h, r}, SharedSysctls...)
-	if err != nil {
+	device, observed := have.observe(ctx, h, sealedBulk{h, r}, idle{}, SharedSysctls...)
+	if err := <-read; err != nil {
 		return nil, err
+	}
+	if observed != nil {
+		return nil, observed
 	}
 	if have.Link == nil {
 		return nil, errUnsealed
@@ -132,26 +151,53 @@ func unchanged(ctx context.Context, h *Host, name, path string, o Options, file 
 	if err := device(); err != nil {
 		return nil, err
 	}
+	if have.generation != "" && !have.takeKey(want, r) {
+		return nil, errUnsealed
+	}
 	if !have.Up() || have.Link.Backend != r.Spec.Backend || len(Plan(want, have)) > 0 {
 		return nil, errUnsealed
 	}
 	return want, nil
 }
 
+// takeKey gives the device, which wasn't read, its private key: that of the
+// record, of which the record has only the digest and the file all.
+func (s *State) takeKey(want *Spec, r *Record) bool {
+	key := want.Device.PrivateKey
+	if key == nil || r.Spec.Device.PrivateKey == nil || !r.Spec.Device.PrivateKey.Is(*key.value()) {
+		return false
+	}
+	s.Device.PrivateKey, s.Device.PublicKey = *key.value(), *want.Device.PublicKey
+	return true
+}
+
 // A bulkReader is how closely a tunnel's bulk is looked at.
 type bulkReader interface {
 	record(name string) (*Record, error)
-	device(ctx context.Context, name string) (netlinkx.Device, error)
+	// device returns the device, and the generation that it had before it was
+	// read, if that is asked for.
+	device(ctx context.Context, name string) (d netlinkx.Device, generation string, err error)
 	routes(ctx context.Context, link string) ([]netlinkx.InstalledRoute, error)
 }
 
 // wholeBulk looks at each of it.
-type wholeBulk struct{ h *Host }
+type wholeBulk struct {
+	h      *Host
+	toSeal bool // with the device's generation, if it counts
+}
 
 func (b wholeBulk) record(name string) (*Record, error) { return b.h.Records.Load(name) }
 
-func (b wholeBulk) device(ctx context.Context, name string) (netlinkx.Device, error) {
-	return b.h.Devices.Device(ctx, name)
+func (b wholeBulk) device(ctx context.Context, name string) (d netlinkx.Device, generation string, err error) {
+	if b.toSeal {
+		if r, err := b.h.Records.Head(name); err == nil && r != nil && r.Counts {
+			if generation, err = b.h.Devices.Generation(ctx, name); err != nil {
+				return d, "", err
+			}
+		}
+	}
+	d, err = b.h.Devices.Device(ctx, name)
+	return d, generation, err
 }
 
 func (b wholeBulk) routes(ctx context.Context, link string) ([]netlinkx.InstalledRoute, error) {
@@ -166,12 +212,24 @@ type sealedBulk struct {
 
 func (b sealedBulk) record(string) (*Record, error) { return b.r, nil }
 
-func (b sealedBulk) device(ctx context.Context, name string) (netlinkx.Device, error) {
+// device returns nothing but the device's own fields, without its key, where its
+// generation tells that it needn't be read.
+func (b sealedBulk) device(ctx context.Context, name string) (netlinkx.Device, string, error) {
+	if seal := b.r.Seal; seal.Generation != "" {
+		now, err := b.h.Devices.Generation(ctx, name)
+		if err != nil {
+			return netlinkx.Device{}, "", err
+		}
+		if now == seal.Generation {
+			d := netlinkx.Device{Name: name, Backend: netlinkx.BackendUserspace, ListenPort: seal.ListenPort, FwMark: seal.FwMark}
+			return d, now, nil
+		}
+	}
 	d, sum, err := b.h.Devices.DeviceSum(ctx, name)
 	if err == nil && sum != b.r.Seal.Peers {
 		err = errUnsealed
 	}
-	return d, err
+	return d, "", err
 }
 
 func (b sealedBulk) routes(ctx context.Context, link string) ([]netlinkx.InstalledRoute, error) {

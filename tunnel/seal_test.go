@@ -25,11 +25,11 @@ type sealed struct {
 	file string // path
 }
 
-func newSealed(t *testing.T, text string) *sealed {
+func newSealed(t *testing.T, text string, on config.Backend) *sealed {
 	t.Helper()
 	s := &sealed{fakeHost: newFakeHost(t), t: t, file: filepath.Join(memoryDir(t), "wg0.conf")}
 	s.write(text)
-	if err := bring(t, s.fakeHost, "wg0", text, ""); err != nil {
+	if err := bring(t, s.fakeHost, "wg0", text, on); err != nil {
 		t.Fatal(err)
 	}
 	return s
@@ -271,19 +271,23 @@ func (s *sealed) rewrite(change func([]byte) []byte) bool {
 	return true
 }
 
+var bothBackends = []config.Backend{config.BackendKernel, config.BackendUserspace}
+
 // A seal holds on what nobody touched, and breaks with whatever is done to the
 // tunnel, its file or its record.
 func TestSealBreaks(t *testing.T) {
 	for n, text := range files {
-		lifts := strings.Contains(text, "ip route add")
-		if s := newSealed(t, text); s.unchanged() == lifts {
-			t.Errorf("file %d: unchanged %t", n, !lifts)
-		} else if lifts {
-			continue
-		}
-		for _, c := range tampering {
-			if s := newSealed(t, text); c.do(s) && s.unchanged() {
-				t.Errorf("file %d: the seal holds in spite of: %s", n, c.name)
+		for _, on := range bothBackends {
+			lifts := strings.Contains(text, "ip route add")
+			if s := newSealed(t, text, on); s.unchanged() == lifts {
+				t.Errorf("file %d: unchanged %t", n, !lifts)
+			} else if lifts {
+				continue
+			}
+			for _, c := range tampering {
+				if s := newSealed(t, text, on); c.do(s) && s.unchanged() {
+					t.Errorf("file %d on %s: the seal holds in spite of: %s", n, on, c.name)
+				}
 			}
 		}
 	}
@@ -305,13 +309,15 @@ func TestSealHolds(t *testing.T) {
 			s.AddRoute("eth0", netlinkx.InstalledRoute{Route: routes.Route{Dst: netip.MustParsePrefix("10.77.0.0/16"), Table: routes.TableMain}, Plain: true})
 		},
 	} {
-		s := newSealed(t, files[0]+"\n[Peer]\nPublicKey = "+key("z")+"\n")
-		do(s)
-		if plan := s.plan(); len(plan) > 0 {
-			t.Fatalf("%s: %s", name, texts(plan))
-		}
-		if !s.unchanged() {
-			t.Errorf("%s: broken", name)
+		for _, on := range bothBackends {
+			s := newSealed(t, files[0]+"\n[Peer]\nPublicKey = "+key("z")+"\n", on)
+			do(s)
+			if plan := s.plan(); len(plan) > 0 {
+				t.Fatalf("%s: %s", name, texts(plan))
+			}
+			if !s.unchanged() {
+				t.Errorf("%s on %s: broken", name, on)
+			}
 		}
 	}
 }
@@ -323,7 +329,7 @@ func TestSealAgreesWithReload(t *testing.T) {
 	for n, text := range files {
 		for i := range tampering {
 			first, second := tampering[i], tampering[(i*7+n)%len(tampering)]
-			s := newSealed(t, text)
+			s := newSealed(t, text, bothBackends[(i+n)%2])
 			first.do(s)
 			if _, err := os.Stat(s.file); err != nil || s.find() == nil || strings.Contains(second.name, "file") {
 				continue
@@ -354,7 +360,7 @@ func (s *sealed) find() *netlinkx.Link {
 
 // A reload that finds nothing to do puts the seal back.
 func TestSealComesBack(t *testing.T) {
-	s := newSealed(t, files[2])
+	s := newSealed(t, files[2], "")
 	s.edit(func(d *netlinkx.Device) { // somebody else's peer stays
 		d.Peers = append(d.Peers, netlinkx.Peer{PublicKey: netlinkx.Key{9}})
 	})
@@ -370,6 +376,74 @@ func TestSealComesBack(t *testing.T) {
 	calls := s.calls
 	if !s.unchanged() || s.calls != calls {
 		t.Errorf("a look made %d changes", s.calls-calls)
+	}
+}
+
+// unread are devices that nobody reads.
+type unread struct {
+	netlinkx.Devices
+	t *testing.T
+}
+
+func (u unread) Device(context.Context, string) (netlinkx.Device, error) {
+	u.t.Error("the device is read")
+	return netlinkx.Device{}, errInjected
+}
+
+func (u unread) DeviceSum(context.Context, string) (netlinkx.Device, netlinkx.Sum, error) {
+	u.t.Error("the device's peers are read")
+	return netlinkx.Device{}, netlinkx.Sum{}, errInjected
+}
+
+// A device that counts its changes isn't read while it has none, whether up or a
+// reload put the seal on; nor is one asked to count that never did.
+func TestSealGoesByGeneration(t *testing.T) {
+	s := newSealed(t, files[0], config.BackendUserspace)
+	look := func() *Spec {
+		h := s.host()
+		h.Devices = unread{h.Devices, t}
+		return Unchanged(t.Context(), h, "wg0", "wg0.conf", Options{}, func() (*config.Config, error) {
+			cfg, _, err := config.LoadInterface(s.file)
+			return cfg, err
+		})
+	}
+	if look() == nil {
+		t.Error("is broken after up")
+	}
+	s.edit(func(d *netlinkx.Device) { d.Peers[0].PersistentKeepalive = 77 })
+	if err := bring(t, s.fakeHost, "wg0", files[0], ""); err != nil {
+		t.Fatal(err)
+	}
+	if look() == nil {
+		t.Error("is broken after a reload")
+	}
+	// Of another key than that of the file nothing is known.
+	s.rewrite(func(b []byte) []byte {
+		was, _ := NewSecret(netlinkx.Secret(*parse(t, files[0]).Interface.PrivateKey).Clamped()).MarshalText()
+		return bytes.Replace(b, was, bytes.Repeat([]byte("0"), len(was)), 1)
+	})
+	if look() != nil {
+		t.Error("holds though the device has another key than the file")
+	}
+	for name, old := range map[string]func(*Record){
+		"kernel":     func(r *Record) { r.Spec.Backend = netlinkx.BackendKernel },
+		"an old one": func(*Record) {},
+	} {
+		s := newSealed(t, files[0], config.BackendUserspace)
+		r, err := s.records.Load("wg0")
+		s.must(err)
+		r.Counts = false
+		old(r)
+		r.Seal.Generation = ""
+		s.must(s.records.Save(r))
+		if err := bring(t, s.fakeHost, "wg0", files[0]+"\n", ""); err != nil {
+			t.Fatal(err)
+		}
+		r, err = s.records.Load("wg0")
+		s.must(err)
+		if r.Counts || r.Seal == nil || r.Seal.Generation != "" {
+			t.Errorf("%s: its record says that it counts: %+v", name, r.Seal)
+		}
 	}
 }
 

@@ -11,6 +11,7 @@ import (
 
 	"github.com/wgctl/wgctl/config"
 	"github.com/wgctl/wgctl/dns"
+	"github.com/wgctl/wgctl/netlinkx"
 )
 
 // A Session is one command's work on one tunnel: under the tunnel's lock, from
@@ -39,15 +40,21 @@ var (
 	ErrForeign = errors.New("exists and was not brought up by wgctl")
 )
 
-// Begin takes the lock of a tunnel and observes it. waiting is told, once,
-// who holds the lock if that takes long. The caller must call End.
+// Begin takes the lock of a tunnel and observes it; what it shares with others
+// only if there is something of it, as Resolve looks at that under the host's lock.
+// waiting is told, once, who holds the lock if that takes long. The caller must
+// call End.
 func Begin(ctx context.Context, h *Host, name string, report Report, waiting func(pid string)) (*Session, error) {
 	unlock, err := h.Records.Lock(ctx, name, waiting)
 	if err != nil {
 		return nil, err
 	}
+	LearnRecord()
 	s := &Session{host: h, name: name, report: report, unlock: []func(){unlock}}
-	if s.Have, err = Observe(ctx, h, name, SharedSysctls...); err != nil {
+	if err = s.observeBut(ctx, idle{last: &State{}, shared: true}); err == nil && !s.Have.bare() {
+		err = s.Have.observeShared(ctx, h, SharedSysctls...)
+	}
+	if err != nil {
 		s.End()
 		return nil, err
 	}
@@ -56,6 +63,7 @@ func Begin(ctx context.Context, h *Host, name string, report Report, waiting fun
 
 // End lets go of the locks.
 func (s *Session) End() {
+	s.host.Userspace.Forget()
 	for _, unlock := range slices.Backward(s.unlock) {
 		unlock()
 	}
@@ -64,9 +72,15 @@ func (s *Session) End() {
 
 // observe looks again, in a run that is this session's.
 func (s *Session) observe(ctx context.Context) (err error) {
-	if s.Have, err = Observe(ctx, s.host, s.name, SharedSysctls...); err == nil {
+	if err = s.observeBut(ctx, idle{}); err == nil {
 		s.Have.halfTold = false
 	}
+	return err
+}
+
+// observeBut looks at all but what is idle.
+func (s *Session) observeBut(ctx context.Context, is idle) (err error) {
+	s.Have, err = observeBulk(ctx, s.host, wholeBulk{h: s.host, toSeal: true}, is, s.name, SharedSysctls...)
 	return err
 }
 
@@ -95,6 +109,9 @@ func (s *Session) Resolve(ctx context.Context, cfg *config.Config, endpoints []n
 	if err := s.lockHost(ctx); err != nil {
 		return nil, err
 	}
+	if s.Have.Link == nil {
+		o.starts = s.host.Userspace
+	}
 	return Resolve(ctx, s.host, cfg, endpoints, s.Have, o)
 }
 
@@ -120,6 +137,7 @@ func (s *Session) unlockHost() {
 // seen to be as wanted, or after everything was undone.
 func (s *Session) Apply(ctx context.Context, r Record, steps []Step) error {
 	before := s.Have.Record
+	r.Counts = s.counts(before, r.Spec)
 	if len(steps) == 0 && before != nil && before.Phase == PhaseUp && s.cut == nil {
 		return s.note(before, r)
 	}
@@ -148,6 +166,16 @@ func (s *Session) Apply(ctx context.Context, r Record, steps []Step) error {
 		err = failed
 	}
 	return s.settle(ctx, r, before, err)
+}
+
+// counts reports whether the device, or the one that is to be started, tells its
+// generation. That is known only of one that was started so: others take the
+// question for nonsense.
+func (s *Session) counts(before *Record, want *Spec) bool {
+	if s.Have.Link != nil && before != nil {
+		return before.Counts
+	}
+	return s.Have.Link == nil && want.Backend == netlinkx.BackendUserspace && s.host.Userspace.Counts()
 }
 
 // note records a file that asks for nothing else than what stands, and seals
@@ -179,7 +207,7 @@ func (s *Session) apply(ctx context.Context, r *Record, steps []Step) error {
 	if err := s.take(ctx, work); err != nil {
 		return err
 	}
-	more, err := s.converge(ctx, r.Spec)
+	more, err := s.converge(ctx, r.Spec, work)
 	work = append(work, more...)
 	if len(s.passed) > 0 {
 		work = slices.DeleteFunc(slices.Clone(work), mayFail) // nothing of these is to be undone
@@ -207,13 +235,14 @@ func (s *Session) take(ctx context.Context, steps []Step) error {
 	return err
 }
 
-// converge observes, and takes once more what is still missing. It returns
-// what it took.
-func (s *Session) converge(ctx context.Context, want *Spec) (taken []Step, err error) {
-	for {
-		if err := s.observe(ctx); err != nil {
+// converge observes what steps were about, and then, if that is not as wanted,
+// all: it takes once more what is still missing. It returns what it took.
+func (s *Session) converge(ctx context.Context, want *Spec, steps []Step) (taken []Step, err error) {
+	for is := s.Have.idleAfter(want, steps); ; is = (idle{}) {
+		if err := s.observeBut(ctx, is); err != nil {
 			return taken, err
 		}
+		s.Have.halfTold = false
 		missing := WithoutHooks(Plan(want, s.Have))
 		if len(s.passed) > 0 {
 			missing = slices.DeleteFunc(missing, mayFail)
@@ -221,6 +250,8 @@ func (s *Session) converge(ctx context.Context, want *Spec) (taken []Step, err e
 		switch {
 		case len(missing) == 0:
 			return taken, nil
+		case is != (idle{}):
+			continue
 		case taken != nil:
 			return taken, fmt.Errorf("%s did not converge, as something else changes it: still to do: %s", s.name, texts(missing))
 		}

@@ -8,7 +8,9 @@ import (
 	"fmt"
 	"slices"
 
+	"github.com/wgctl/wgctl/firewall"
 	"github.com/wgctl/wgctl/netlinkx"
+	"github.com/wgctl/wgctl/routes"
 )
 
 // settle looks at the host after a run that failed and was undone, and takes
@@ -129,30 +131,69 @@ func isDevice(s Step) bool {
 	return ok
 }
 
-// asSeen returns s with the device that was seen, if one was, in place of the
-// one that was applied: what a change that fails goes back to is what stood
-// there, also what somebody else had set, and a Spec that was read back has no
-// keys.
+// asSeen returns s with what was seen, if something was, in place of what was
+// applied: what a change that fails goes back to is what stood there, also what
+// somebody else had set or taken away, and a Spec that was read back has no keys.
 func (s *Spec) asSeen(was *State) *Spec {
 	if was == nil || was.Link == nil || was.Link.Backend == "" || s.Kept {
 		return s
 	}
-	configured := make(map[netlinkx.Key]string, len(s.Device.Peers))
-	for _, p := range s.Device.Peers {
+	u := *s
+	u.Device, u.MTU = s.Device.asSeen(was.Device), was.Link.MTU
+	u.Addresses = among(s.Addresses, was.Addresses)
+	u.Routes = among(s.Routes, ours(slices.Concat(was.DeadEnds, was.Routes), func(r netlinkx.InstalledRoute) (routes.Route, bool) {
+		return r.Route, r.Plain
+	}))
+	u.Rules = among(s.Rules, ours(was.Rules, func(r netlinkx.InstalledRule) (routes.Rule, bool) {
+		return r.Rule, r.Plain && r.Protocol == netlinkx.Protocol
+	}))
+	if was.Firewall.Digest == "" {
+		u.Firewall = firewall.Ruleset{Interface: s.Name}
+	}
+	u.Sysctls = slices.Clone(s.Sysctls)
+	for i := range u.Sysctls {
+		if now, ok := was.sysctl(u.Sysctls[i].Key); ok {
+			u.Sysctls[i].Value = now
+		}
+	}
+	return &u
+}
+
+// among returns those of a that are in b too.
+func among[T comparable](a, b []T) []T {
+	there := make(map[T]bool, len(b))
+	for _, x := range b {
+		there[x] = true
+	}
+	return slices.DeleteFunc(slices.Clone(a), func(x T) bool { return !there[x] })
+}
+
+// ours returns what is meant by those that are ours.
+func ours[T, U any](list []T, meant func(T) (U, bool)) (out []U) {
+	for _, x := range list {
+		if u, ok := meant(x); ok {
+			out = append(out, u)
+		}
+	}
+	return out
+}
+
+// asSeen is the device that was seen, with the endpoints as the file has them.
+func (d Device) asSeen(was netlinkx.Device) Device {
+	configured := make(map[netlinkx.Key]string, len(d.Peers))
+	for _, p := range d.Peers {
 		configured[p.PublicKey] = p.Configured
 	}
-	d := was.Device
-	u := *s
-	u.Device = Device{
-		PrivateKey: NewSecret(d.PrivateKey), PublicKey: &d.PublicKey, ListenPort: &d.ListenPort, FwMark: &d.FwMark,
-		Peers: make(Peers, 0, len(d.Peers)),
+	u := Device{
+		PrivateKey: NewSecret(was.PrivateKey), PublicKey: &was.PublicKey, ListenPort: &was.ListenPort, FwMark: &was.FwMark,
+		Peers: make(Peers, 0, len(was.Peers)),
 	}
-	for i := range d.Peers {
-		p := &d.Peers[i]
-		u.Device.Peers = append(u.Device.Peers, Peer{
+	for i := range was.Peers {
+		p := &was.Peers[i]
+		u.Peers = append(u.Peers, Peer{
 			PublicKey: p.PublicKey, PresharedKey: NewSecret(p.PresharedKey), Configured: configured[p.PublicKey],
 			Endpoint: p.Endpoint, AllowedIPs: p.AllowedIPs, PersistentKeepalive: &p.PersistentKeepalive,
 		})
 	}
-	return &u
+	return u
 }

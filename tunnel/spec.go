@@ -130,6 +130,23 @@ func (s *Secret) String() string { return s.key.String() }
 // MarshalText returns the digest in hexadecimal.
 func (s *Secret) MarshalText() ([]byte, error) { return s.appendDigest(nil), nil }
 
+// forget keeps no more than the digest.
+func (s *Secret) forget() {
+	if s != nil && !s.back {
+		s.digest, s.back = digestOf(&s.key), true
+		clear(s.key[:])
+	}
+}
+
+// ForgetKeys leaves of the keys what a Spec that is read back has: enough to
+// tell whether a device has them, and not to set them.
+func (s *Spec) ForgetKeys() {
+	s.Device.PrivateKey.forget()
+	for i := range s.Device.Peers {
+		s.Device.Peers[i].PresharedKey.forget()
+	}
+}
+
 func (s *Secret) appendDigest(b []byte) []byte {
 	d := s.digest
 	if !s.back {

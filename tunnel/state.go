@@ -44,6 +44,8 @@ type State struct {
 
 	cut *Record // the one on disk, of a reload that was cut short: see Resumed
 
+	generation string // of the device, from before it was read: see netlinkx.Devices
+
 	sealed *Seal // not nil: of the bulk only this is known, and that it holds
 }
 
@@ -53,12 +55,22 @@ type Setting struct{ Key, Value string }
 // A Link is the tunnel's interface.
 type Link struct {
 	Ours    bool // carries our alias, or is the one of the record
+	Marked  bool // carries our alias
+	Note    string
 	Index   int
 	Kind    string
 	Backend netlinkx.Backend // "" if it is no WireGuard device
 	Hung    bool             // the process of its device doesn't answer
 	MTU     int
 	Up      bool
+}
+
+// ForgetKeys clears the keys that were seen, of what isn't looked at any more.
+func (s *State) ForgetKeys() {
+	clear(s.Device.PrivateKey[:])
+	for i := range s.Device.Peers {
+		clear(s.Device.Peers[i].PresharedKey[:])
+	}
 }
 
 // Up reports whether a whole tunnel of ours stands there.
@@ -79,7 +91,12 @@ func (s *State) Leftover() bool {
 	if s.Foreign() {
 		return s.Record != nil
 	}
-	return s.Link != nil || s.Record != nil || s.Firewall.Digest != "" || !s.DNS.Empty() || s.leftOpen()
+	return !s.bare()
+}
+
+// bare reports whether nothing of that name stands there.
+func (s *State) bare() bool {
+	return s.Link == nil && s.Record == nil && s.Firewall.Digest == "" && s.DNS.Empty() && !s.leftOpen()
 }
 
 // Broken reports whether something of ours stands there that nobody means to
@@ -126,8 +143,12 @@ func (s *State) Last() *Spec {
 
 // Observe reads the host. It changes nothing.
 func Observe(ctx context.Context, h *Host, name string, sysctls ...string) (*State, error) {
+	return observeBulk(ctx, h, wholeBulk{h: h}, idle{}, name, sysctls...)
+}
+
+func observeBulk(ctx context.Context, h *Host, b bulkReader, but idle, name string, sysctls ...string) (*State, error) {
 	s := &State{Name: name}
-	device, err := s.observe(ctx, h, wholeBulk{h}, sysctls...)
+	device, err := s.observe(ctx, h, b, but, sysctls...)
 	if err == nil {
 		err = device()
 	}
@@ -138,27 +159,34 @@ func Observe(ctx context.Context, h *Host, name string, sysctls ...string) (*Sta
 }
 
 // observe reads all but the device, and returns what waits for that: a device
-// with many peers takes its time to tell of them.
-func (s *State) observe(ctx context.Context, h *Host, b bulkReader, sysctls ...string) (device func() error, err error) {
+// with many peers takes its time to tell of them. Where there is no link nobody is
+// asked for one.
+func (s *State) observe(ctx context.Context, h *Host, b bulkReader, but idle, sysctls ...string) (device func() error, err error) {
 	ctx, cancel := context.WithCancel(ctx)
 	told := make(chan error, 1)
 	var d netlinkx.Device
-	go func() {
-		var err error
-		d, err = b.device(ctx, s.Name)
+	link, err := h.Links.Link(ctx, s.Name)
+	if errors.Is(err, os.ErrNotExist) {
 		told <- err
-	}()
+	} else {
+		go func() {
+			var err error
+			d, s.generation, err = b.device(ctx, s.Name)
+			told <- err
+		}()
+	}
 	device = func() error {
 		defer cancel()
+		defer func() { clear(d.PrivateKey[:]) }() // s has it
 		err := <-told
 		if errors.Is(err, os.ErrNotExist) && s.Link != nil && s.Link.Ours && s.Record != nil {
 			// A link of ours that nobody serves is about to go with its process,
 			// or the answer was wrong: nothing is torn down on one word.
-			d, err = b.device(ctx, s.Name)
+			d, s.generation, err = b.device(ctx, s.Name)
 		}
 		return s.setDevice(ctx, d, err)
 	}
-	if err := s.observeRest(ctx, h, b, sysctls); err != nil {
+	if err := s.observeRest(ctx, h, b, but, sysctls, seenLink{link, err}); err != nil {
 		cancel()
 		<-told
 		return nil, err
@@ -166,15 +194,30 @@ func (s *State) observe(ctx context.Context, h *Host, b bulkReader, sysctls ...s
 	return device, nil
 }
 
-func (s *State) observeRest(ctx context.Context, h *Host, b bulkReader, sysctls []string) (err error) {
+// A seenLink is what was read of a link, or why it wasn't.
+type seenLink struct {
+	link netlinkx.Link
+	err  error
+}
+
+func (s *State) observeRest(ctx context.Context, h *Host, b bulkReader, but idle, sysctls []string, seen seenLink) (err error) {
+	ctx, cancel := context.WithCancel(ctx)
+	resolver := but.observeDNS(ctx, h, s.Name)
+	defer func() {
+		cancel()
+		_, _ = resolver()
+	}()
 	if s.Record, err = b.record(s.Name); err != nil {
 		return err
 	}
 	s.halfTold = s.Record.maySpeak()
-	if err := s.observeLink(ctx, h, b); err != nil {
+	if s.Record != nil { // the record comes first: it is written last
+		seen.link, seen.err = h.Links.Link(ctx, s.Name)
+	}
+	if err := s.observeLink(ctx, h, b, seen); err != nil {
 		return err
 	}
-	if err := s.observeShared(ctx, h, sysctls...); err != nil {
+	if err := but.observeShared(ctx, h, s, sysctls); err != nil {
 		return err
 	}
 	if err := s.observeDeadEnds(ctx, h); err != nil {
@@ -183,10 +226,10 @@ func (s *State) observeRest(ctx context.Context, h *Host, b bulkReader, sysctls 
 	if s.Firewall, err = h.Firewall.Installed(ctx, s.Name); err != nil {
 		return fmt.Errorf("reading firewall rules of %s: %w", s.Name, err)
 	}
-	if s.Passage, err = h.Foreign.Installed(ctx, s.Name); err != nil {
+	if s.Passage, err = but.observePassage(ctx, h, s.Name); err != nil {
 		return fmt.Errorf("reading the passage of %s: %w", s.Name, err)
 	}
-	if s.DNS, err = h.DNS.Installed(ctx, s.Name); err != nil {
+	if s.DNS, err = resolver(); err != nil {
 		return fmt.Errorf("reading nameservers of %s: %w", s.Name, err)
 	}
 	return nil
@@ -209,7 +252,7 @@ func (s *State) setDevice(ctx context.Context, d netlinkx.Device, err error) err
 
 // observeShared reads what the tunnel shares with others.
 func (s *State) observeShared(ctx context.Context, h *Host, sysctls ...string) (err error) {
-	if s.Others, err = h.Records.others(s.Name); err != nil {
+	if s.Others, err = h.others(ctx, s.Name); err != nil {
 		return err
 	}
 	if s.Rules, err = h.Rules.Rules(ctx); err != nil {
@@ -218,11 +261,13 @@ func (s *State) observeShared(ctx context.Context, h *Host, sysctls ...string) (
 	return s.observeSysctls(ctx, h, sysctls)
 }
 
-func (s *State) observeLink(ctx context.Context, h *Host, b bulkReader) error {
-	link, err := h.Links.Link(ctx, s.Name)
+func (s *State) observeLink(ctx context.Context, h *Host, b bulkReader, seen seenLink) error {
+	link, err := seen.link, seen.err
 	if errors.Is(err, os.ErrNotExist) {
-		if s.Renamed, err = h.renamed(ctx, s.Name); err != nil {
-			return err
+		if s.Record != nil {
+			if s.Renamed, err = h.renamed(ctx, s.Name); err != nil {
+				return err
+			}
 		}
 		if s.Stale, err = h.Userspace.Stale(ctx, s.Name); err != nil {
 			return fmt.Errorf("reading the UAPI socket of %s: %w", s.Name, err)
@@ -233,7 +278,8 @@ func (s *State) observeLink(ctx context.Context, h *Host, b bulkReader) error {
 		return fmt.Errorf("reading link %s: %w", s.Name, err)
 	}
 	recorded := s.Record != nil && s.Record.Link == link.Index
-	s.Link = &Link{Ours: link.Alias == netlinkx.Alias || recorded, Index: link.Index, Kind: link.Kind, MTU: link.MTU, Up: link.Up}
+	marked := link.Alias == netlinkx.Alias
+	s.Link = &Link{Ours: marked || recorded, Marked: marked, Note: link.Note, Index: link.Index, Kind: link.Kind, MTU: link.MTU, Up: link.Up}
 	addresses, err := h.Addresses.Addresses(ctx, s.Name)
 	if err != nil {
 		return fmt.Errorf("reading addresses of %s: %w", s.Name, err)
@@ -267,6 +313,10 @@ func (s *State) observeSysctls(ctx context.Context, h *Host, keys []string) erro
 	}
 	if s.Record != nil && s.Record.Spec != nil {
 		for _, c := range s.Last().Sysctls {
+			keys = append(keys, c.Key)
+		}
+	} else if s.Link != nil {
+		for _, c := range claimsOf(s.Link.Note) {
 			keys = append(keys, c.Key)
 		}
 	}
@@ -307,7 +357,7 @@ func (s *State) held(key string) bool { return held(s.Others, key) }
 func (s *State) inferred() *Spec {
 	spec := &Spec{Name: s.Name, Backend: s.Device.Backend, Addresses: s.Addresses, DNS: s.DNS}
 	if s.Link != nil {
-		spec.MTU = s.Link.MTU
+		spec.MTU, spec.Sysctls = s.Link.MTU, claimsOf(s.Link.Note)
 	}
 	spec.Firewall = firewall.Ruleset{Interface: s.Name}
 	for _, r := range s.Routes {

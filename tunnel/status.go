@@ -100,6 +100,9 @@ func (s *State) Status() Status {
 	}
 	if s.Record.Phase == PhaseUp {
 		for _, step := range WithoutHooks(Plan(last, s)) {
+			if s.Link != nil && s.Link.Hung && isDevice(step) {
+				continue // of which nothing is known
+			}
 			out.Drift = append(out.Drift, driftOf(step))
 		}
 	}

@@ -38,11 +38,11 @@ func (whole) Partial() bool { return false }
 type (
 	linkAdd struct {
 		whole
-		name string
+		name, note string
 	}
 	deviceStart struct {
 		whole
-		name string
+		name, note string
 	} // an embedded device, which brings its link
 	linkDel struct {
 		whole
@@ -87,6 +87,11 @@ type (
 		whole
 		rule routes.Rule
 	}
+	// linkNote changes what our alias says besides.
+	linkNote struct {
+		whole
+		name, next, prev string
+	}
 	sysctlSet struct {
 		whole
 		key, value, previous string
@@ -118,13 +123,23 @@ type (
 	}
 )
 
-func (s linkAdd) Do(ctx context.Context, h *Host) error { return h.Links.LinkAdd(ctx, s.name) }
-func (s linkAdd) Undo() Step                            { return linkDel{name: s.name} }
-func (s linkAdd) String() string                        { return "ip link add " + s.name + " type wireguard" }
+func (s linkAdd) Do(ctx context.Context, h *Host) error {
+	if err := h.Links.LinkAdd(ctx, s.name); err != nil {
+		return err
+	}
+	return h.noted(ctx, s.note, linkDel{name: s.name})
+}
+func (s linkAdd) Undo() Step     { return linkDel{name: s.name} }
+func (s linkAdd) String() string { return "ip link add " + s.name + " type wireguard" }
 
-func (s deviceStart) Do(ctx context.Context, h *Host) error { return h.Userspace.Start(ctx, s.name) }
-func (s deviceStart) Undo() Step                            { return linkDel{name: s.name, userspace: true} }
-func (s deviceStart) String() string                        { return "wireguard-go " + s.name }
+func (s deviceStart) Do(ctx context.Context, h *Host) error {
+	if err := h.Userspace.Start(ctx, s.name); err != nil {
+		return err
+	}
+	return h.noted(ctx, s.note, linkDel{name: s.name, userspace: true})
+}
+func (s deviceStart) Undo() Step     { return linkDel{name: s.name, userspace: true} }
+func (s deviceStart) String() string { return "wireguard-go " + s.name }
 
 func (s linkDel) Do(ctx context.Context, h *Host) error {
 	if err := h.reclaim(ctx, s.name); err != nil {
@@ -240,7 +255,7 @@ func (s ruleDel) String() string {
 
 func (s sysctlSet) Do(ctx context.Context, h *Host) error {
 	if s.release {
-		unlock, held, err := h.Records.release(ctx, s.tunnel, s.key)
+		unlock, held, err := h.release(ctx, s.tunnel, s.key)
 		if err != nil {
 			return err
 		}

@@ -13,6 +13,7 @@ import (
 
 	"github.com/wgctl/wgctl/config"
 	"github.com/wgctl/wgctl/netlinkx"
+	"github.com/wgctl/wgctl/routes"
 )
 
 // TestTwoFaults goes from every file to every other, and makes a change fail
@@ -241,5 +242,31 @@ func TestFailedWayBackForgetsEndpoint(t *testing.T) {
 	}
 	if after := h.String(); after != before {
 		t.Errorf("left\n%s\nbefore\n%s", after, before)
+	}
+}
+
+// What somebody else has changed is as he left it after a reload that fails,
+// and fails once more on the way back.
+func TestTwoFaultsWithDrift(t *testing.T) {
+	for second := 2; second < 40; second++ {
+		for first := 1; first < second; first++ {
+			h := newFakeHost(t)
+			if err := bring(t, h, "wg0", files[1], config.BackendKernel); err != nil {
+				t.Fatal(err)
+			}
+			ctx := t.Context()
+			if err := errors.Join(h.LinkSet(ctx, "wg0", 1338, true), h.SetSysctl(ctx, SrcValidMark, "0"),
+				h.AddressDel(ctx, "wg0", netip.MustParsePrefix("fd00::2/64")),
+				h.RouteDel(ctx, "wg0", routes.Route{Dst: netip.MustParsePrefix("::/0"), Table: 51820})); err != nil {
+				t.Fatal(err)
+			}
+			before := h.String()
+			h.failAt, h.again = h.calls+first, h.calls+second
+			err := bring(t, h, "wg0", files[1]+"\n[Peer]\nPublicKey = "+key("b")+"\n", config.BackendKernel)
+			h.failAt, h.again = 0, 0
+			if after := h.String(); err != nil && !Residue(err) && after != before {
+				t.Fatalf("changes %d and %d failed with %q\nbefore:\n%s\nafter:\n%s", first, second, err, before, after)
+			}
+		}
 	}
 }

@@ -208,7 +208,7 @@ func FuzzUnderstand(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, phase, text string) {
 		verdicts, lifted := Understand([]Line{{Phase(phase), text}}, "wg0", nil)
-		if (verdicts[0].Fate == Lift) != !lifted.Empty() {
+		if (verdicts[0].Fate == Lift) != !lifted.IsZero() {
 			t.Fatalf("%q is %s and adds %v", text, verdicts[0].Fate, lifted.things())
 		}
 		for _, thing := range lifted.things() {

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 
 	"github.com/wgctl/wgctl/routes"
 )
@@ -289,12 +290,12 @@ func (f *Filter) checkAccept() string {
 
 // linkName is wg-quick's set of interface names, in which "+" is iptables' sign
 // of a pattern if it comes last.
-var linkName = regexp.MustCompile(`^[a-zA-Z0-9_=+.-]{1,15}$`)
+var linkName = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^[a-zA-Z0-9_=+.-]{1,15}$`) })
 
 // link reads the name of an interface, where rest stands for any end of it.
 func link(name, rest string, not bool) (Link, string) {
 	begin, pattern := strings.CutSuffix(name, rest)
-	if !linkName.MatchString(begin) || begin[0] == '-' || strings.HasSuffix(begin, "+") {
+	if !linkName().MatchString(begin) || begin[0] == '-' || strings.HasSuffix(begin, "+") {
 		return Link{}, fmt.Sprintf("%q is no interface", name)
 	}
 	return Link{begin, pattern, not}, ""

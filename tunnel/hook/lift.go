@@ -256,8 +256,8 @@ func (l *Lifted) add(c Change) {
 	}
 }
 
-// Empty reports whether nothing is lifted.
-func (l Lifted) Empty() bool { return len(l.things()) == 0 }
+// IsZero reports whether nothing is lifted, also to encoding/json.
+func (l Lifted) IsZero() bool { return len(l.things()) == 0 }
 
 func (l Lifted) things() (out []Thing) {
 	for _, f := range l.Filters {

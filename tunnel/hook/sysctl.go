@@ -16,6 +16,9 @@ var forwarding = map[string]bool{
 	"net.ipv6.conf.default.forwarding": true,
 }
 
+// Forwards reports whether a parameter is one that hooks may be lifted for.
+func Forwards(key string) bool { return forwarding[key] }
+
 func (r *reader) sysctl(_ command, args []string) (out []Change, why string) {
 	for i := 0; i < len(args); i++ {
 		switch a := args[i]; {

@@ -261,6 +261,7 @@ func (a *Agent) look(ctx context.Context) (gone bool, err error) {
 	case s.Record == nil && s.Link == nil, s.Record != nil && s.Record.Phase == tunnel.PhaseKept:
 		return true, nil
 	}
+	defer s.ForgetKeys() // there are many looks, and each has a copy
 	if s.Up() {
 		drift := s.Status().Drift
 		if len(drift) == 0 || !a.Repair {

@@ -84,6 +84,7 @@ func (t taking) down(ctx context.Context, ui *ui, arg string) error {
 	}
 	defer host.Records.Tidy() // without the lock
 	defer session.End()
+	sayHung(ui, session.Have)
 	session.KeepKillSwitch = t.keep
 	hooks, save := fromFile(ctx, ui, session.Have)
 	err = session.Down(ctx, hooks, save)

@@ -136,10 +136,12 @@ func (in *inside) coverRun() error {
 // keepResolvConf gives the namespace a resolv.conf of its own.
 func (in *inside) keepResolvConf(text string) error {
 	dir := filepath.Join(tunnel.RunDir(), "etc")
+	// #nosec G301 -- a namespace's /etc, for all its programs
 	if err := os.Mkdir(dir, 0o755); err != nil {
 		return err
 	}
 	in.ui.place.file = filepath.Join(dir, "resolv.conf")
+	// #nosec G306 -- resolv.conf is for all programs
 	if err := os.WriteFile(in.ui.place.file, []byte(text), 0o644); err != nil {
 		return err
 	}

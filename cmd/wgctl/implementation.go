@@ -62,6 +62,13 @@ func (i *implementation) Available(ctx context.Context) error {
 	return ctx.Err()
 }
 
+// Prepare does nothing: another program makes its link itself.
+func (i *implementation) Prepare(string) error { return nil }
+
+// Counts returns false: other programs don't know of generations, and complain
+// when they are asked.
+func (i *implementation) Counts() bool { return false }
+
 // Start runs the program, waits until its device answers, and marks the link
 // as ours. On an error the link goes again.
 func (i *implementation) Start(ctx context.Context, ifname string) error {

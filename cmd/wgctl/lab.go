@@ -3,6 +3,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -12,6 +13,7 @@ import (
 	"strings"
 
 	"github.com/spf13/cobra"
+	"github.com/wgctl/wgctl/config"
 	"github.com/wgctl/wgctl/lab"
 	"github.com/wgctl/wgctl/tunnel"
 )
@@ -44,7 +46,7 @@ func newLabUp(ui *ui) *cobra.Command {
 			if err := needRoot("lab up"); err != nil {
 				return err
 			}
-			text, top, err := readLab(args[0])
+			text, top, err := readLab(cmd.Context(), args[0])
 			if err != nil {
 				return err
 			}
@@ -67,7 +69,7 @@ func newLabDown(ui *ui) *cobra.Command {
 				return err
 			}
 			defer func() { _ = os.Remove(labsDir()) }() // if there is none
-			name, err := labNamed(args)
+			name, err := labNamed(cmd.Context(), args)
 			if err != nil {
 				return err
 			}
@@ -87,7 +89,7 @@ func newLabExec() *cobra.Command {
 		Short: "Run a command on a host of a lab",
 		Example: `  wgctl lab exec laptop -- ping -c1 10.8.0.1
   wgctl lab exec office/laptop sh`,
-		RunE: func(_ *cobra.Command, args []string) error {
+		RunE: func(cmd *cobra.Command, args []string) error {
 			if err := needRoot("lab exec"); err != nil {
 				return err
 			}
@@ -104,7 +106,7 @@ func newLabExec() *cobra.Command {
 			} else {
 				named = []string{name}
 			}
-			name, err := labNamed(named)
+			name, err := labNamed(cmd.Context(), named)
 			if err != nil {
 				return err
 			}
@@ -131,8 +133,8 @@ func newLabGraph(ui *ui) *cobra.Command {
   wgctl lab graph office.lab --format dot | dot -Tpdf > office.pdf
   wgctl lab graph office.lab --format svg > office.svg`,
 		Args: exactly(1, "a file"),
-		RunE: func(_ *cobra.Command, args []string) error {
-			_, top, err := readLab(args[0])
+		RunE: func(cmd *cobra.Command, args []string) error {
+			_, top, err := readLab(cmd.Context(), args[0])
 			if err != nil {
 				return err
 			}
@@ -156,11 +158,17 @@ func newLabGraph(ui *ui) *cobra.Command {
 	return cmd
 }
 
-// readLab reads a file of the user's.
-func readLab(path string) (text string, top *lab.Topology, err error) {
-	b, err := os.ReadFile(path)
+// largestLab is how long a topology may be, in bytes: some ten thousand hosts.
+const largestLab = 1 << 20
+
+// readLab reads a file of the user's, which is as hostile as a config.
+func readLab(ctx context.Context, path string) (text string, top *lab.Topology, err error) {
+	b, err := config.ReadPage(ctx, path)
 	if err != nil {
 		return "", nil, err
+	}
+	if len(b) > largestLab {
+		return "", nil, &config.Error{File: path, Msg: fmt.Sprintf("is larger than %d MiB, and so no lab", largestLab>>20)}
 	}
 	top, err = lab.Parse(path, string(b))
 	return string(b), top, err
@@ -189,7 +197,7 @@ func labs() ([]string, error) {
 
 // labNamed returns the lab that a word means: its name, or a file that names it.
 // Without a word it is the only one.
-func labNamed(args []string) (string, error) {
+func labNamed(ctx context.Context, args []string) (string, error) {
 	names, err := labs()
 	if err != nil {
 		return "", err
@@ -198,13 +206,13 @@ func labNamed(args []string) (string, error) {
 	case len(args) == 1 && slices.Contains(names, args[0]):
 		return args[0], nil
 	case len(args) == 1 && strings.ContainsAny(args[0], "./"):
-		_, top, err := readLab(args[0])
+		_, top, err := readLab(ctx, args[0])
 		if err != nil {
 			return "", err
 		}
 		return top.Name, nil
 	case len(args) == 1:
-		return args[0], nil
+		return config.Printable(args[0]), nil // no lab has another name
 	case len(names) == 1:
 		return names[0], nil
 	case len(names) == 0:

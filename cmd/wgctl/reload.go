@@ -171,6 +171,7 @@ func (r reloading) unchanged(ctx context.Context, ui *ui, in *input) (bool, erro
 // was cut short goes on; what else an accident left is cleared away, to come up
 // anew.
 func (r reloading) ready(ctx context.Context, ui *ui, in *input, s *tunnel.Session) error {
+	sayHung(ui, s.Have)
 	resumed := s.Resume()
 	switch {
 	case resumed:

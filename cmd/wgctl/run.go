@@ -9,6 +9,7 @@ import (
 	"net/netip"
 	"os"
 	"os/signal"
+	"runtime/debug"
 	"slices"
 	"time"
 
@@ -165,6 +166,7 @@ func (r *running) use(in *input) {
 	r.on(in.host)
 	if old != nil {
 		closeHost(old.host)
+		old.cfg.ForgetKeys()
 	}
 }
 
@@ -234,6 +236,10 @@ func (r *running) Make(ctx context.Context, reload bool, again []netlinkx.Key) (
 	}
 	r.found = found
 	r.names.Mark(past(want))
+	want.ForgetKeys()
+	session.Have.ForgetKeys()
+	have.ForgetKeys()
+	debug.FreeOSMemory() // this process stays: what was freed and has keys in it goes back to the kernel
 	return missing, nil
 }
 

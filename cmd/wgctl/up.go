@@ -77,6 +77,7 @@ func up(ctx context.Context, ui *ui, arg string, opts tunnel.Options) error {
 		return err
 	}
 	defer session.End()
+	sayHung(ui, session.Have)
 	if err := session.Clear(ctx); err != nil {
 		return clearHint(err, session.Have)
 	}
@@ -87,6 +88,14 @@ func up(ctx context.Context, ui *ui, arg string, opts tunnel.Options) error {
 	sayBackend(ui, want, in.cfg, opts)
 	sayNotes(ui, want)
 	return in.apply(ctx, ui, session, want, tunnel.Plan(want, session.Have))
+}
+
+// sayHung says why the command took its time, and why a tunnel is cleared away
+// of which the link is there.
+func sayHung(ui *ui, have *tunnel.State) {
+	if have.Link != nil && have.Link.Hung {
+		ui.note("%s: the process of its device does not answer", have.Name)
+	}
 }
 
 // clearHint says what to do about what is in the way.
@@ -136,6 +145,7 @@ type input struct {
 // load parses the file that a word of the command line means, and looks its
 // endpoints up.
 func load(ctx context.Context, ui *ui, arg string) (*input, error) {
+	tunnel.LearnRecord()
 	in, err := read(ctx, ui, arg)
 	if err != nil {
 		return nil, err
@@ -160,32 +170,64 @@ func (in *input) leftover(ctx context.Context) (*tunnel.State, error) {
 	return tunnel.Observe(ctx, in.host, in.name)
 }
 
-// read parses the file that a word of the command line means.
+// read parses the file that a word of the command line means, while the host is
+// opened.
 func read(ctx context.Context, ui *ui, arg string) (*input, error) {
-	in, err := locate(ctx, ui, arg)
+	if ui.place != nil { // what namespaces left that are gone is swept away first
+		in, err := locate(ctx, ui, arg)
+		if err != nil {
+			return nil, err
+		}
+		return in, in.parse(ctx, ui, arg)
+	}
+	in, err := find(records(ui), arg)
 	if err != nil {
 		return nil, err
 	}
-	return in, in.parse(ctx, ui, arg)
+	var failed error
+	opened := make(chan struct{})
+	go func() {
+		defer close(opened)
+		in.host, failed = newHost(ctx, ui)
+	}()
+	err = in.parse(ctx, ui, arg)
+	if <-opened; failed != nil {
+		return nil, failed
+	}
+	return in, err
 }
 
-// locate finds the file that a word of the command line means, and reads none.
-// That of a tunnel that was brought up from a file elsewhere is that file.
+// locate opens the host and finds the file that a word of the command line means,
+// and reads none.
 func locate(ctx context.Context, ui *ui, arg string) (*input, error) {
-	path, name, err := config.Locate(arg)
-	if err != nil {
+	if _, _, err := config.Locate(arg); err != nil {
 		return nil, err
 	}
 	host, err := newHost(ctx, ui)
 	if err != nil {
 		return nil, err
 	}
+	in, err := find(host.Records, arg)
+	if err != nil {
+		return nil, err
+	}
+	in.host = host
+	return in, nil
+}
+
+// find finds the file that a word of the command line means. That of a tunnel that
+// was brought up from a file elsewhere is that file.
+func find(rs *tunnel.Records, arg string) (*input, error) {
+	path, name, err := config.Locate(arg)
+	if err != nil {
+		return nil, err
+	}
 	if path != arg {
-		if path, err = recorded(host, name, path); err != nil {
+		if path, err = recorded(rs, name, path); err != nil {
 			return nil, err
 		}
 	}
-	return &input{name: name, path: path, host: host}, nil
+	return &input{name: name, path: path}, nil
 }
 
 func (in *input) parse(ctx context.Context, ui *ui, arg string) error {
@@ -207,8 +249,8 @@ func (in *input) parse(ctx context.Context, ui *ui, arg string) error {
 
 // recorded returns the path that a tunnel came from, or path if it has no
 // record.
-func recorded(host *tunnel.Host, name, path string) (string, error) {
-	r, err := host.Records.Head(name)
+func recorded(rs *tunnel.Records, name, path string) (string, error) {
+	r, err := rs.Head(name)
 	if errors.Is(err, os.ErrPermission) {
 		return path, nil // nobody but root knows
 	}

@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
+	"sync"
 
 	"github.com/wgctl/wgctl/config"
 	"github.com/wgctl/wgctl/tunnel"
@@ -122,16 +123,16 @@ func (q quick) becomeRoot(args []string) error {
 }
 
 // quickName is what wg-quick takes for the name of an interface.
-var quickName = regexp.MustCompile(`^[a-zA-Z0-9_=+.-]{1,15}$`)
+var quickName = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^[a-zA-Z0-9_=+.-]{1,15}$`) })
 
 // locate finds the file by wg-quick's rule, with its messages.
 func (q quick) locate(arg string) (path, name string, err error) {
 	path, name, err = config.Locate(arg)
 	if _, statErr := os.Stat(path); err == nil && errors.Is(statErr, os.ErrNotExist) {
-		return "", "", fmt.Errorf("`%s' does not exist", path)
+		return "", "", fmt.Errorf("`%s' does not exist", config.Printable(path))
 	}
-	if _, statErr := os.Stat(arg); err != nil && errors.Is(statErr, os.ErrNotExist) && !quickName.MatchString(arg) {
-		return "", "", fmt.Errorf("`%s' does not exist", arg)
+	if _, statErr := os.Stat(arg); err != nil && errors.Is(statErr, os.ErrNotExist) && !quickName().MatchString(arg) {
+		return "", "", fmt.Errorf("`%s' does not exist", config.Printable(arg))
 	}
 	if err != nil {
 		//lint:ignore ST1005 these are wg-quick's words

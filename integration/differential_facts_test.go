@@ -142,7 +142,7 @@ func numbered(lines []string) []string {
 func (w factWords) plain(part, line string) string {
 	switch part {
 	case "links and addresses":
-		line = w.maskLinkLocal(strings.TrimSuffix(line, ` \    alias wgctl`))
+		line = w.maskLinkLocal(ownAlias.ReplaceAllString(line, ""))
 	case "rules and routes -4", "rules and routes -6":
 		line = w.maskLinkLocal(strings.Replace(line, " proto 87", "", 1))
 	case "nftables":
@@ -165,6 +165,9 @@ func (w factWords) plain(part, line string) string {
 	}
 	return line
 }
+
+// ownAlias is our alias of a link, and what it may say of kernel parameters.
+var ownAlias = regexp.MustCompile(` \\    alias wgctl( net[./]\S+=-?[0-9]+)*$`)
 
 // maskLinkLocal hides the addresses that the kernel gives a TUN device by lot.
 func (w factWords) maskLinkLocal(line string) string {
@@ -233,6 +236,10 @@ func TestFacts(t *testing.T) {
 	}
 	for _, c := range []struct{ name, part, theirs, ours string }{
 		{"alias", "links and addresses", `wg0: mtu 1420\    link/none`, `wg0: mtu 1420\    link/none \    alias wgctl`},
+		{
+			"alias with a note", "links and addresses", `wg0: mtu 1420\    link/none`,
+			`wg0: mtu 1420\    link/none \    alias wgctl net.ipv4.conf.all.src_valid_mark=0 net/ipv6/conf/e.0/accept_ra=1`,
+		},
 		{"protocol", "rules and routes -4", "default dev wg0 scope link", "default dev wg0 proto 87 scope link"},
 		{"link-local", "rules and routes -6", "local fe80::12 dev wg0", "local fe80::ab:cd dev wg0"},
 		{"port", "sockets", "udp 0.0.0.0:41287", "udp 0.0.0.0:random"},
@@ -250,6 +257,7 @@ func TestFacts(t *testing.T) {
 	}
 	for _, c := range []struct{ name, part, one, other string }{
 		{"alias of a hook", "links and addresses", `wg0: mtu 1420\    link/none`, `wg0: mtu 1420\    link/none \    alias mine`},
+		{"alias with another's word", "links and addresses", `wg0: mtu 1420\    link/none`, `wg0: mtu 1420\    link/none \    alias wgctl uplink`},
 		{"link-local of the file", "rules and routes -6", "local fe80::1 dev wg0", "local fe80::2 dev wg0"},
 		{"order of nameservers", "resolv.conf", "nameserver 1.1.1.1\nnameserver 9.9.9.9", "nameserver 9.9.9.9\nnameserver 1.1.1.1"},
 		{"one family", "nftables", "table ip wg-quick-wg0 {\nchain a {\nmeta l4proto udp\n}\n}", "table inet wgctl-wg0 {\nchain a {\nmeta l4proto udp\n}\n}"},

@@ -37,6 +37,9 @@ func TestDNSAccidents(t *testing.T) {
 					if a.state != "" {
 						said(t, statuses(w.Host)["wg0"].State, a.state)
 					}
+					if a.forgets {
+						w.Sh("sysctl -qw net.ipv4.conf.all.src_valid_mark=0") // what only record and link knew
+					}
 					out := wgctlOK(w.Host, next, "wg0")
 					if next != "down" {
 						whole(w.Host, "wg0")
@@ -44,9 +47,6 @@ func TestDNSAccidents(t *testing.T) {
 							t.Fatalf("%s, then %s: %v\n%s", a.name, next, out, diff)
 						}
 						wgctlOK(w.Host, "down", "wg0")
-					}
-					if a.forgets {
-						w.Sh("sysctl -qw net.ipv4.conf.all.src_valid_mark=0") // what only the record knew
 					}
 					if diff := w.comesTo(w.down); diff != "" {
 						t.Fatalf("%s, then %s, and down: %v\n%s", a.name, next, out, diff)

@@ -101,3 +101,17 @@ func TestDNSOverwritten(t *testing.T) {
 		h.Unchanged(before)
 	}
 }
+
+// A tunnel whose entry is gone from resolv.conf is down, though nobody can say
+// whether that outlives a power cut.
+func TestDNSFolderUnsynced(t *testing.T) {
+	Only(t, Userspace)
+	t.Parallel()
+	w := newDNSWreck(t, killedBackends["file"])
+	w.bring("a")
+	out := w.Inject(Fault{Kind: "ENOMEM", At: EveryCall, Changes: true, Names: "fsync(/etc)"}, "down", "wg0")
+	if out.Hit == "" || out.Code != 0 {
+		t.Errorf("met %q: %v", out.Hit, out)
+	}
+	w.is(w.down)
+}

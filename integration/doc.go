@@ -16,7 +16,9 @@
 //	WGCTL_WIREGUARD_GO   upstream's wireguard-go; else built from the module cache
 //	WGCTL_TEST_BACKEND   kernel or userspace; else probed
 //	WGCTL_TEST_SLOW      factor on every time limit (the emulated VM is slow)
-//	WGCTL_TEST_FAULTS    "all" to fail every system call in turn, or the number
-//	                     of one; else some
+//	WGCTL_TEST_CALLS     "sendto|sendmsg" to let only these meet with faults
+//	WGCTL_TEST_FAULTS    "all" to fail every system call in turn, "changes" for
+//	                     those that may change something, or the number of one;
+//	                     else some
 //	WGCTL_TEST_STRICT=1  a failed probe fails the test instead of skipping it
 package integration

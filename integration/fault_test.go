@@ -21,18 +21,20 @@ func TestFaults(t *testing.T) {
 		t.Run(verb, func(t *testing.T) {
 			t.Parallel()
 			w := newWreck(t)
-			plain := w.Inject(Fault{Kind: faultErrors[0]}, w.ready(verb)...)
+			plain := w.Inject(Fault{Kind: faultErrors[0], Changes: onlyChanges(), Names: w.names}, w.ready(verb)...)
 			if plain.Code != 0 {
 				t.Fatalf("without a fault: %v", plain)
 			}
 			codes, n := map[int]int{}, 0
 			for _, f := range faultPoints(t, plain.Calls, rounds(9, 2)) {
 				kind, at := f.Kind, f.At
-				failed := w.Inject(Fault{Kind: kind, At: at}, w.ready(verb)...)
+				failed := w.Inject(Fault{Kind: kind, At: at, Changes: onlyChanges(), Names: w.names}, w.ready(verb)...)
 				if failed.Hit == "" {
 					continue
 				}
-				n++
+				if n++; n%50 == 0 {
+					t.Logf("%d faults, the last at call %d of about %d", n, at, plain.Calls)
+				}
 				codes[failed.Code]++
 				if wrong := w.judge(verb, failed); wrong != "" {
 					t.Errorf("%s of %s at call %d, %s:\n%v\n%s", kind, verb, at, failed.Hit, failed, wrong)
@@ -80,7 +82,7 @@ func TestSignals(t *testing.T) {
 					kinds = kinds[i%2 : i%2+1]
 				}
 				for _, kind := range kinds {
-					told := w.Inject(Fault{Kind: kind, At: at, Changes: true}, w.ready(verb)...)
+					told := w.Inject(Fault{Kind: kind, At: at, Changes: true, Names: w.names}, w.ready(verb)...)
 					if told.Hit != "" {
 						hits++
 					}
@@ -120,7 +122,7 @@ func TestCrashesWithIPTables(t *testing.T) {
 						w = newWreck(t, env)
 					}
 				}
-				if f := w.Inject(Fault{Kind: faultErrors[i%len(faultErrors)], At: at, Changes: true}, w.ready(verb)...); f.Hit != "" {
+				if f := w.Inject(Fault{Kind: faultErrors[i%len(faultErrors)], At: at, Changes: true, Names: w.names}, w.ready(verb)...); f.Hit != "" {
 					failed++
 					if wrong := w.judge(verb, f); wrong != "" {
 						t.Errorf("%s at call %d, %s:\n%v\n%s", verb, at, f.Hit, f, wrong)

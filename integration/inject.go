@@ -32,6 +32,8 @@ type Fault struct {
 	// Changes lets only calls count that may change something. Before those in
 	// between the host is the same, and so is what a killed run leaves.
 	Changes bool
+	// Reads lets only the others count.
+	Reads bool
 	// Names lets only calls count that name something, one of some words
 	// between bars: a part of a path, of the words that Injected has for a
 	// call, or of what is written.
@@ -74,8 +76,19 @@ func (h *Host) Inject(f Fault, args ...string) Injected {
 func (h *Host) StartInjected(f Fault, args ...string) *InjectedProcess {
 	h.t.Helper()
 	args = append([]string{Bin(h.t)}, args...)
-	words := append([]string{f.Kind, strconv.Itoa(f.At), strconv.FormatBool(f.Changes), f.Names}, args...)
+	words := append([]string{f.Kind, strconv.Itoa(f.At), f.which(), f.Names}, args...)
 	return &InjectedProcess{h.startRole("inject", words...), args}
+}
+
+// which are the calls that count.
+func (f Fault) which() string {
+	switch {
+	case f.Changes:
+		return "changes"
+	case f.Reads:
+		return "reads"
+	}
+	return "all"
 }
 
 // An InjectedProcess is wgctl under injection, beside the test. Signals go to
@@ -118,7 +131,10 @@ func inject(args []string) error {
 	if err != nil {
 		return err
 	}
-	in := &injector{kind: args[0], at: at, changes: args[2] == "true", words: strings.Split(args[3], "|"), exe: args[4]}
+	in := &injector{kind: args[0], at: at, which: args[2], words: strings.Split(args[3], "|"), exe: args[4]}
+	if _, known := errnos[in.kind]; !known && !in.kills() && in.kind != FaultError {
+		return fmt.Errorf("a fault of kind %q: %w", in.kind, unix.EINVAL)
+	}
 	ours, theirs, err := socketPair()
 	if err != nil {
 		return err
@@ -231,7 +247,7 @@ func filter() (listener int, err error) {
 type injector struct {
 	kind     string
 	at       int
-	changes  bool
+	which    string
 	words    []string
 	exe      string
 	pid      int // of the program
@@ -282,6 +298,7 @@ func (in *injector) report(state *os.ProcessState) {
 func (in *injector) serve() {
 	var r injection
 	ended := in.ended
+	var hung notification
 	for {
 		select {
 		case <-ended:
@@ -304,6 +321,9 @@ func (in *injector) serve() {
 		if err := in.ioctl(unix.SECCOMP_IOCTL_NOTIF_RECV, unsafe.Pointer(&n)); err != nil {
 			continue // it was killed meanwhile
 		}
+		if hung.nr == n.nr && hung.pid == n.pid && hung.args == n.args && r.Hit != "" {
+			continue // a signal made it start anew
+		}
 		answer := response{id: n.id, flags: unix.SECCOMP_USER_NOTIF_FLAG_CONTINUE}
 		if ended != nil && in.counts(&n) {
 			r.Calls++
@@ -311,6 +331,7 @@ func (in *injector) serve() {
 				r.Hit = n.describe() + in.strike(&n, &answer)
 				if in.kind == FaultHang {
 					fmt.Fprintln(os.Stderr, injectHangs)
+					hung = n
 					continue
 				}
 			}
@@ -358,7 +379,7 @@ func (in *injector) counts(n *notification) bool {
 		return false
 	}
 	// A device whose process gets a signal of its own is another story.
-	if in.kills() && !in.isThread(n.pid) || in.changes && !n.changes() {
+	if in.kills() && !in.isThread(n.pid) || in.which != "all" && n.changes() != (in.which == "changes") {
 		return false
 	}
 	if !slices.ContainsFunc(in.words, n.names) {

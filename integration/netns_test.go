@@ -106,6 +106,25 @@ func TestUpInNamespace(t *testing.T) {
 	b.unchanged()
 }
 
+// A device whose link is in another namespace than its process lets go of its
+// port while the link is down, and comes back with it.
+func TestLinkGoesDownInNamespace(t *testing.T) {
+	Only(t, Userspace)
+	b := newBoxed(t)
+	wgctlOK(b.host, "up", "--netns", "box", "wg0")
+	b.ping()
+	for _, word := range []string{"down", "up"} {
+		b.inside("ip link set wg0 " + word)
+		WaitFor(t, 5*time.Second, "the device to see that its link is "+word, func() bool {
+			return strings.Contains(b.host.Must("ss", "-Hlun").Stdout, ":51821") == (word == "up")
+		})
+	}
+	wgctlOK(b.host, "reload", "--netns", "box", "wg0")
+	b.ping()
+	wgctlOK(b.host, "down", "--netns", "box", "wg0")
+	b.unchanged()
+}
+
 // In a namespace that has a default route already the tunnel's goes by rules,
 // with a mark that no tunnel out here has.
 func TestUpInNamespaceWithWayOut(t *testing.T) {

@@ -94,6 +94,9 @@ func writesNothing(t *testing.T, h *Host) {
 	if n := reload(); n != 0 {
 		t.Errorf("a reload without anything to do wrote %d times:\n%s", n, h.ReadFile("/tmp/trace"))
 	}
+	if trace := h.ReadFile("/tmp/trace"); strings.Contains(trace, `"get=1`) || !strings.Contains(trace, `"wgctl-generation=1`) {
+		t.Errorf("a device that was not changed is read:\n%s", trace)
+	}
 	h.Sh("ip route delete 10.9.1.0/24 dev wg0; wg set wg0 peer " + strings.Fields(h.Must("wg", "show", "wg0", "peers").Stdout)[0] + " persistent-keepalive 3")
 	if n := reload(); n == 0 {
 		t.Error("a reload that puts a route back wrote nothing: this test tells nothing")

@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 
@@ -28,9 +29,11 @@ func init() {
 }
 
 // atTerminal runs a program as the foreground of a new pseudo-terminal of the
-// devpts mounted on pts. When it has printed text, keys are typed, once. It
-// returns the exit status and all that came to the screen.
+// devpts mounted on pts. When it has printed text, or each of several texts
+// between bars, keys are typed, once. It returns the exit status and all that came
+// to the screen.
 func atTerminal(pts, text, keys string, args []string) (code int, screen string, err error) {
+	texts := strings.Split(text, "|")
 	master, slave, err := openTerminal(pts)
 	if err != nil {
 		return 0, "", err
@@ -50,7 +53,8 @@ func atTerminal(pts, text, keys string, args []string) (code int, screen string,
 		if err != nil {
 			break // EIO: nobody has the terminal open any more
 		}
-		if !typed && strings.Contains(all.String(), text) {
+		unsaid := func(text string) bool { return !strings.Contains(all.String(), text) }
+		if !typed && !slices.ContainsFunc(texts, unsaid) {
 			typed = true
 			if _, err := master.WriteString(keys); err != nil {
 				return 0, "", err

@@ -16,7 +16,21 @@ type bar struct {
 	Bar    string
 	Got    string // "": it wasn't measured
 	Held   bool
+	Few    bool   // rounds, of one side at least: what came of it may be chance
 	Rounds string // of each of what is compared
+}
+
+// enoughRounds are those of which a median, or a most, says something.
+const enoughRounds = 5
+
+// of notes the rounds of what was compared.
+func (b *bar) of(results ...result) {
+	var words []string
+	for _, h := range results {
+		words = append(words, fmt.Sprint(h.Rounds))
+		b.Few = b.Few || h.Rounds < enoughRounds
+	}
+	b.Rounds = strings.Join(words, ", ")
 }
 
 var barColumns = []string{"what", "bar", "measured", "", "rounds"}
@@ -34,6 +48,9 @@ func (r report) bars() []bar {
 		r.share(noOp, 10_000, syncconfTool, 0.5),
 		r.counted(noOp, "writes to the kernel and the device", 0, func(c counts) int { return c.Writes }),
 		r.counted(oneChanged, "peers that the device is told of", 1, func(c counts) int { return c.Peers }),
+	}
+	if r.kernel() { // a TUN has no peers to wait for
+		out = append(out, r.share(removal, 10_000, wgQuickTool, 1), r.stall(10_000))
 	}
 	if most := r.mostPeers(); most > 10_000 {
 		out = append(out, r.perPeer(most), r.memory(most))
@@ -61,7 +78,7 @@ func (r report) faster(operation string, peers int, than string, times float64) 
 	if ok && too {
 		ratio := float64(other.Wall) / float64(own.Wall)
 		b.Got, b.Held = fmt.Sprintf("%.1f times (%s, %s)", ratio, milliseconds(other.Wall), milliseconds(own.Wall)), ratio >= times
-		b.Rounds = fmt.Sprintf("%d, %d", own.Rounds, other.Rounds)
+		b.of(own, other)
 	}
 	return b
 }
@@ -74,7 +91,21 @@ func (r report) share(operation string, peers int, of string, most float64) bar 
 	if ok && too {
 		ratio := float64(own.Wall) / float64(other.Wall)
 		b.Got, b.Held = fmt.Sprintf("%.2f (%s of %s)", ratio, milliseconds(own.Wall), milliseconds(other.Wall)), ratio <= most
-		b.Rounds = fmt.Sprintf("%d, %d", own.Rounds, other.Rounds)
+		b.of(own, other)
+	}
+	return b
+}
+
+// stall compares how long others wait at most while a tunnel goes. It is not to be
+// for the whole of it, as for a link that goes with its peers.
+func (r report) stall(peers int) bar {
+	b := bar{What: fmt.Sprintf("%s, %s: the longest that one waits", removal, peersText(peers)), Bar: "at most 0.5 of the time it takes"}
+	own, ok := r.find(removal, peers, wgctlTool)
+	other, too := r.find(removal, peers, wgQuickTool)
+	if ok && too {
+		b.Got = fmt.Sprintf("%s of %s; wg-quick: %s of %s", milliseconds(own.Stall), milliseconds(own.Wall), milliseconds(other.Stall), milliseconds(other.Wall))
+		b.Held = own.Stall <= own.Wall/2
+		b.of(own, other)
 	}
 	return b
 }
@@ -104,7 +135,8 @@ func (r report) perPeer(peers int) bar {
 	small, too := r.find(bringUp, 10_000, wgctlTool)
 	if ok && too {
 		ratio := float64(large.Wall) / float64(peers) / (float64(small.Wall) / 10_000)
-		b.Got, b.Held, b.Rounds = fmt.Sprintf("%.2f times", ratio), ratio <= 1.3, fmt.Sprintf("%d, %d", large.Rounds, small.Rounds)
+		b.Got, b.Held = fmt.Sprintf("%.2f times", ratio), ratio <= 1.3
+		b.of(large, small)
 	}
 	return b
 }
@@ -113,7 +145,8 @@ func (r report) memory(peers int) bar {
 	b := bar{What: fmt.Sprintf("up, %s: peak memory of wgctl's own process", peersText(peers)), Bar: "at most 3 KiB a peer"}
 	if h, ok := r.find(bringUp, peers, wgctlTool); ok {
 		each := float64(h.Memory) / float64(peers)
-		b.Got, b.Held, b.Rounds = fmt.Sprintf("%.2f KiB", each), each <= 3, fmt.Sprint(h.Rounds)
+		b.Got, b.Held = fmt.Sprintf("%.2f KiB", each), each <= 3
+		b.of(h)
 	}
 	return b
 }
@@ -130,6 +163,8 @@ func (b bar) row() []string {
 	switch {
 	case b.Got == "":
 		verdict = "not measured"
+	case b.Few:
+		verdict = "too few rounds"
 	case b.Held:
 		verdict = "held"
 	}

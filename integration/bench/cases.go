@@ -26,6 +26,7 @@ const (
 	bringUp    = "up"
 	noOp       = "reload, nothing changed"
 	oneChanged = "reload, one peer changed"
+	removal    = "down, others at work"
 )
 
 const ifname = "wgb"
@@ -41,6 +42,7 @@ type bench struct {
 	budget  time.Duration // for the rounds of one tool and size, after the first
 	within  time.Duration // for all; what would not be done in time isn't begun; 0: no limit
 	quick   int           // the most peers that wg-quick is given
+	removal int           // peers of tunnels that are only taken down; 0: none
 	whole   int           // the most peers of tunnels that go more than up and down
 	trace   bool
 	say     func(format string, args ...any)
@@ -62,7 +64,27 @@ func (b *bench) run(ctx context.Context) error {
 			return err
 		}
 	}
+	if b.removal > 0 {
+		return b.remove(ctx, b.removal)
+	}
 	return nil
+}
+
+// remove compares how a tunnel that wgctl brought up goes, by wgctl and by
+// wg-quick, while others change addresses on the host.
+func (b *bench) remove(ctx context.Context, peers int) error {
+	if err := b.write(ctx, peers); err != nil {
+		return err
+	}
+	downs := map[string]string{wgctlTool: b.link("", "wgctl"), wgQuickTool: "/usr/bin/wg-quick"}
+	return b.alternate(ctx, peers, []string{wgctlTool, wgQuickTool}, func(tool, _ string) []step {
+		return []step{
+			{Argv: []string{"cp", filepath.Join(b.files, fmt.Sprint(peers)) + ".conf", file}},
+			{Argv: []string{"chmod", "600", file}},
+			{Argv: []string{b.link("", "wgctl"), "up", file}},
+			{Name: removal, Argv: []string{downs[tool], "down", file}, Others: true},
+		}
+	})
 }
 
 func (b *bench) link(dir, name string) string { return filepath.Join(b.bin, dir, name) }
@@ -125,7 +147,7 @@ func (b *bench) prepare(ctx context.Context) error {
 	if err := os.MkdirAll(b.files, 0o755); err != nil {
 		return err
 	}
-	for _, n := range append([]int{b.verbs}, b.sizes...) {
+	for _, n := range append([]int{b.verbs, b.removal}, b.sizes...) {
 		if err := b.write(ctx, n); err != nil {
 			return err
 		}
@@ -141,6 +163,8 @@ func (b *bench) write(ctx context.Context, peers int) error {
 		base + ".conf":    func(path string) error { return writeTunnel(path, peers, false) },
 		base + ".changed": func(path string) error { return writeTunnel(path, peers, true) },
 		base + ".wg":      func(path string) error { return writeDevice(path, peers) },
+		base + ".netdev":  func(path string) error { return writeNetdev(path, peers) },
+		base + ".network": writeNetwork,
 		base + "." + b.backend() + ".floor": func(path string) error {
 			named := filepath.Join(b.files, ifname+".conf")
 			defer func() { _ = os.Remove(named) }()
@@ -167,6 +191,13 @@ func (b *bench) tunnels(ctx context.Context, peers int) error {
 	if peers <= b.quick {
 		tools = append(tools, wgQuickTool)
 	}
+	networkd, err := b.asNetworkd(base, peers)
+	if err != nil {
+		return err
+	}
+	if b.kernel && peers <= b.whole && hasNetworkd() {
+		tools = append(tools, networkdTool)
+	}
 	return b.alternate(ctx, peers, tools, func(tool, trace string) []step {
 		steps := []step{
 			{Argv: []string{"cp", base + ".conf", "/run/" + ifname + ".conf"}},
@@ -178,6 +209,8 @@ func (b *bench) tunnels(ctx context.Context, peers int) error {
 			return append(append(steps, step{Name: bringUp, Argv: up}), empty()...)
 		case wgQuickTool:
 			return append(steps, b.asWgQuick(base, peers)...)
+		case networkdTool:
+			return networkd
 		}
 		return append(steps, b.asWgctl(base, peers)...)
 	})

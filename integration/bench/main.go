@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 
-// Command bench measures wgctl beside wg, wg-quick and a program that only
-// sends the netlink messages, on the same files, in one run, by turns.
+// Command bench measures wgctl beside wg, wg-quick, systemd-networkd and a program
+// that only sends the netlink messages, on the same tunnels, in one run, by turns.
 //
 //	bench [flags] run     measure, print a table, write OUT/NAME.json
 //	bench [flags] files   write the files of tunnels, and measure nothing
@@ -30,6 +30,9 @@ func main() {
 	if len(os.Args) == 2 && os.Args[1] == "round" {
 		exit(round())
 	}
+	if len(os.Args) > 2 && os.Args[1] == "networkd" {
+		exit(networkd(os.Args[2:]))
+	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
 	exit(command(ctx, os.Args[1:]))
@@ -56,6 +59,7 @@ func command(ctx context.Context, args []string) error {
 	f.DurationVar(&b.budget, "budget", time.Minute, "what the rounds of one tool at one size may take, but for the first")
 	f.DurationVar(&b.within, "within", 0, "what all may take; what would not be done in time isn't begun; 0: no limit")
 	f.IntVar(&b.quick, "wg-quick", 10000, "the most peers that wg-quick is given")
+	f.IntVar(&b.removal, "removal", 0, "peers of tunnels that are only taken down, while others change addresses; 0: none")
 	f.IntVar(&b.whole, "whole", 10000, "the most peers of tunnels that are reloaded and shown, too")
 	f.BoolVar(&b.trace, "count", true, "count netlink messages and processes, by strace")
 	f.StringVar(&out, "out", "build/bench", "folder of the results")
@@ -156,7 +160,9 @@ func (b *bench) facts(took time.Duration) []fact {
 		{"rounds", fmt.Sprintf("%d, fewer where a tool's would take more than %v; medians", b.rounds, b.budget)},
 		{"took", took.Round(time.Second).String()},
 	}
-	if !b.kernel {
+	if b.kernel {
+		facts = append(facts, fact{networkdTool, firstLine("networkctl", "--version")})
+	} else {
 		facts = append(facts, fact{"device", "embedded in wgctl; wg-quick starts wireguard-go"})
 	}
 	return facts

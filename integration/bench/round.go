@@ -26,6 +26,8 @@ type step struct {
 	Trace string
 	// Sent says that the trace shows all that is sent.
 	Sent bool
+	// Others says that another's changes are timed meanwhile.
+	Others bool
 }
 
 // A cost is what a step took: all its processes together, but for one that it
@@ -35,6 +37,7 @@ type cost struct {
 	Wall   time.Duration
 	CPU    time.Duration // user and system
 	Memory int64         // KiB, of the largest of the processes
+	Stall  time.Duration // the longest that another's change took meanwhile; 0: nobody looked
 }
 
 // inRound runs steps in a network namespace of their own, with their own /run
@@ -117,14 +120,24 @@ func (s step) run() (cost, error) {
 	}
 	defer func() { _, _ = complaints.Close(), os.Remove(complaints.Name()) }()
 	cmd.Stderr = complaints
+	longest := func() (time.Duration, error) { return 0, nil }
+	if s.Others {
+		if longest, err = others(); err != nil {
+			return cost{}, err
+		}
+	}
 	start := time.Now()
 	err = cmd.Run()
 	wall := time.Since(start)
+	stall, failed := longest()
+	if err == nil {
+		err = failed
+	}
 	if err != nil {
 		text, _ := os.ReadFile(complaints.Name())
 		return cost{}, fmt.Errorf("running %s: %w: %s", strings.Join(s.Argv, " "), err, lastLines(text, 3))
 	}
-	c := cost{Name: s.Name, Wall: wall, CPU: cmd.ProcessState.UserTime() + cmd.ProcessState.SystemTime()}
+	c := cost{Name: s.Name, Wall: wall, Stall: stall, CPU: cmd.ProcessState.UserTime() + cmd.ProcessState.SystemTime()}
 	if r, ok := cmd.ProcessState.SysUsage().(*syscall.Rusage); ok {
 		c.Memory = r.Maxrss
 	}

@@ -21,6 +21,7 @@ type result struct {
 	Wall, Min time.Duration // median, and the least
 	CPU       time.Duration // median
 	Memory    int64         // KiB, the most
+	Stall     time.Duration // median of what another's changes waited at most; 0: nobody looked
 	Counts    *counts       // nil: not counted
 }
 
@@ -71,6 +72,7 @@ func (r *results) all() []result {
 		h.Rounds = len(list)
 		h.Wall, h.Min = median(list, func(c cost) time.Duration { return c.Wall })
 		h.CPU, _ = median(list, func(c cost) time.Duration { return c.CPU })
+		h.Stall, _ = median(list, func(c cost) time.Duration { return c.Stall })
 		for _, c := range list {
 			h.Memory = max(h.Memory, c.Memory)
 		}
@@ -152,7 +154,7 @@ func (b *bench) alternate(ctx context.Context, peers int, tools []string, steps 
 		}
 	}
 	for _, tool := range tools {
-		if b.trace && spent[tool] > 0 && spent[tool] < b.budget && (tool != wgQuickTool || peers <= 100) {
+		if b.trace && tool != networkdTool && spent[tool] > 0 && spent[tool] < b.budget && (tool != wgQuickTool || peers <= 100) {
 			if err := b.count(ctx, peers, tool, steps); err != nil {
 				return err
 			}

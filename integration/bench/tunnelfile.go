@@ -8,7 +8,6 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"io"
 	"math/rand/v2"
 	"os"
 )
@@ -17,32 +16,48 @@ import (
 // number: each with a preshared key, an endpoint and an allowed IP of its own.
 // A changed one has another preshared key for the peer in the middle.
 func writeTunnel(path string, peers int, changed bool) error {
-	return write(path, peers, "Address = 192.168.255.1/32\nAddress = fd77::1/128\n", changed)
+	return write(path, peers, "Address = "+ownAddress4+"\nAddress = "+ownAddress6+"\n", changed)
 }
+
+// The addresses of a tunnel.
+const (
+	ownAddress4 = "192.168.255.1/32"
+	ownAddress6 = "fd77::1/128"
+)
 
 // writeDevice writes the part of it that wg reads.
 func writeDevice(path string, peers int) error { return write(path, peers, "", false) }
 
 func write(path string, peers int, more string, changed bool) error {
+	return writeFile(path, func(w *bufio.Writer) {
+		fmt.Fprintf(w, "[Interface]\nPrivateKey = %s\nListenPort = 51820\n%s", newKey(peers, 0), more)
+		for i := range peers {
+			p := peerOf(peers, i, changed)
+			fmt.Fprintf(w, "\n[Peer]\nPublicKey = %s\nPresharedKey = %s\nEndpoint = %s\nAllowedIPs = %s\n", p.key, p.psk, p.endpoint, p.allowed)
+		}
+	})
+}
+
+func writeFile(path string, text func(w *bufio.Writer)) error {
 	f, err := os.OpenFile(path, os.O_CREATE|os.O_WRONLY|os.O_TRUNC, 0o600)
 	if err != nil {
 		return err
 	}
 	w := bufio.NewWriter(f)
-	fmt.Fprintf(w, "[Interface]\nPrivateKey = %s\nListenPort = 51820\n%s", newKey(peers, 0), more)
-	writePeers(w, peers, changed)
+	text(w)
 	return errors.Join(w.Flush(), f.Close())
 }
 
-func writePeers(w io.Writer, peers int, changed bool) {
-	for i := range peers {
-		psk := newKey(peers, -i-1)
-		if changed && i == peers/2 {
-			psk = newKey(peers, -peers-1)
-		}
-		fmt.Fprintf(w, "\n[Peer]\nPublicKey = %s\nPresharedKey = %s\nEndpoint = 203.0.113.%d:%d\nAllowedIPs = 10.%d.%d.%d/32\n",
-			newKey(peers, i+1), psk, i%250+1, 1024+i%60000, i>>16, i>>8&255, i&255)
+// A peer is one of a file's.
+type peer struct{ key, psk, endpoint, allowed string }
+
+// peerOf is number i of so many.
+func peerOf(peers, i int, changed bool) peer {
+	psk := newKey(peers, -i-1)
+	if changed && i == peers/2 {
+		psk = newKey(peers, -peers-1)
 	}
+	return peer{newKey(peers, i+1), psk, fmt.Sprintf("203.0.113.%d:%d", i%250+1, 1024+i%60000), fmt.Sprintf("10.%d.%d.%d/32", i>>16, i>>8&255, i&255)}
 }
 
 // newKey returns a key, private or public: any 32 bytes are one.

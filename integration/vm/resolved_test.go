@@ -7,7 +7,6 @@ import (
 	_ "embed"
 	"os"
 	"path/filepath"
-	"strings"
 	"testing"
 )
 
@@ -37,24 +36,8 @@ func TestResolvedUnit(t *testing.T) {
 	if _, err := os.Stat(dnsmasq); err != nil {
 		needed(t, "dnsmasq is not unpacked: run scripts/witnesses")
 	}
-	m := Machine{
+	runChecks(t, Machine{
 		Kernel: "6.12", Init: "systemd", Prepare: resolvedPrepare,
 		Env: []string{"WGCTL_BIN=" + bin, "UNITS=" + filepath.Join(root, "packaging/systemd"), "DNSMASQ=" + dnsmasq},
-	}
-	out := Run(guestContext(t), t, m, "sh", "-c", resolvedScript)
-	seen := 0
-	for line := range strings.Lines(out.Console) {
-		if strings.HasPrefix(line, "ok ") {
-			seen++
-		}
-		if what, failed := strings.CutPrefix(strings.TrimSpace(line), "FAIL "); failed {
-			t.Error(strings.ReplaceAll(what, "|", "\n"))
-		}
-	}
-	if want := strings.Count(resolvedScript, "\tcheck \""); seen != want && !t.Failed() {
-		t.Errorf("%d of %d checks were made", seen, want)
-	}
-	if out.Code != 7 {
-		t.Errorf("exit status %d, want 7, which the script ends with", out.Code)
-	}
+	}, resolvedScript)
 }

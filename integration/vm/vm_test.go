@@ -139,7 +139,7 @@ func runGuestTests(t *testing.T, m Machine, pattern string) {
 }
 
 // sweepVariables choose how much of a sweep is run, here and in a guest.
-var sweepVariables = []string{"WGCTL_TEST_FAULTS", "WGCTL_TEST_ROUNDS", "WGCTL_TEST_SEED", "WGCTL_TEST_CROWD", "WGCTL_FIREWALL"}
+var sweepVariables = []string{"WGCTL_TEST_FAULTS", "WGCTL_TEST_CALLS", "WGCTL_TEST_ROUNDS", "WGCTL_TEST_SEED", "WGCTL_TEST_CROWD", "WGCTL_FIREWALL"}
 
 // guestTimeout bounds the tests of one package; WGCTL_VM_TIMEOUT sets it, for
 // sweeps. That of go test bounds them all.
@@ -157,7 +157,8 @@ func guestScript(t *testing.T, root, bin, pattern string) string {
 			continue
 		}
 		fmt.Fprintf(&s, "cd %s\n", quote(filepath.Join(root, pkg)))
-		fmt.Fprintf(&s, "{ %s -test.v=test2json -test.timeout=%s -test.run %s 2>&1; echo $? >/run/status; } | tee /results/%s.log\n",
+		// Tests wait more than they work: two at a time on one processor, too.
+		fmt.Fprintf(&s, "{ %s -test.v=test2json -test.parallel 2 -test.timeout=%s -test.run %s 2>&1; echo $? >/run/status; } | tee /results/%s.log\n",
 			quote(test), quote(guestTimeout()), quote(pattern), pkg)
 		s.WriteString("[ \"$(cat /run/status)\" = 0 ] || status=1\n")
 	}

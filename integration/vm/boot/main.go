@@ -25,6 +25,7 @@ func run() int {
 	flag.StringVar(&m.Kernel, "kernel", "6.1", "kernel series: 6.1 or 6.12")
 	flag.StringVar(&m.Init, "init", "", "what boots the guest: systemd, or nothing")
 	flag.BoolVar(&m.NoNftables, "no-nftables", false, "boot a host without nf_tables")
+	flag.IntVar(&m.CPUs, "cpus", 0, "processors; 0: one where they are emulated, else two")
 	flag.StringVar(&m.Share, "share", "", "folder that the guest sees, writable, as /results")
 	flag.Parse()
 	command := flag.Args()

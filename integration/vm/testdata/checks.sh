@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-# What the scripts of the units' guests are written in.
+# What the scripts of guests that systemd boots are written in.
 #
 # check NAME COMMAND...: "ok NAME", or "FAIL NAME" and what was printed.
 check() {
@@ -27,7 +27,7 @@ some_packets() { [ "$(around)" != 0 ]; }
 says() { case $1 in *"$2"*) ;; *) echo "$1" && false ;; esac; }
 status() { systemctl show -p StatusText --value "$1"; }
 whole() { [ "$(wgctl status --json "$1" | jq -c '.[0] | [.state, (.drift | length)]')" = '["up",0]' ]; }
-active() { systemctl -q is-active "$1" || { systemctl status --no-pager -l "$1" && false; }; }
+active() { systemctl -q is-active "$1" || { systemctl status --no-pager -l -n 30 "$1" && false; }; }
 # left NAME: what there is of a tunnel that should be gone.
 left() { ip -o link show "$1" 2>/dev/null; ip rule | grep "proto 87"; nft list tables | grep -w "wgctl-$1"; ls /run/wgctl 2>/dev/null | grep "$1"; }
 # start_pings, end_pings: to a host that is behind the tunnel; the second has what

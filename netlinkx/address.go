@@ -19,8 +19,8 @@ func (k *Kernel) Addresses(ctx context.Context, link string) ([]Address, error) 
 		return nil, err
 	}
 	var out []Address
-	err = k.dump(ctx, func() error {
-		list, err := k.handle.AddrList(ref(l.Index), netlink.FAMILY_ALL)
+	err = k.dumped(ctx, func(h *netlink.Handle) error {
+		list, err := h.AddrList(ref(l.Index), netlink.FAMILY_ALL)
 		out = make([]Address, 0, len(list))
 		for _, a := range list {
 			p, ok := prefixOf(a.IPNet)
@@ -70,7 +70,7 @@ func (k *Kernel) AddressAdd(ctx context.Context, link string, p netip.Prefix) er
 	if p.Addr().Is4() && p.Addr().IsLoopback() {
 		a.Scope = unix.RT_SCOPE_HOST // as ip(8) chooses it
 	}
-	return missing(k.handle.AddrAdd(ref(index), a), unix.ENODEV)
+	return missing(k.handle().AddrAdd(ref(index), a), unix.ENODEV)
 }
 
 // AddressDel removes the address; one that isn't there is unix.EADDRNOTAVAIL
@@ -84,7 +84,7 @@ func (k *Kernel) AddressDel(ctx context.Context, link string, p netip.Prefix) er
 	}
 	a := addrOf(p)
 	a.Broadcast = net.IPv4zero
-	return missing(k.handle.AddrDel(ref(index), a), unix.ENODEV, unix.EADDRNOTAVAIL)
+	return missing(k.handle().AddrDel(ref(index), a), unix.ENODEV, unix.EADDRNOTAVAIL)
 }
 
 func addrOf(p netip.Prefix) *netlink.Addr { return &netlink.Addr{IPNet: ipNetOf(p)} }

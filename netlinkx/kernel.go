@@ -23,9 +23,8 @@ import (
 // It may be used by several goroutines, and from any thread.
 type Kernel struct {
 	ns      netns.NsHandle
-	nsFile  unix.Stat_t // what ns is open on
-	handle  *netlink.Handle
-	sockets map[int]*nl.SocketHandle // for the requests that handle can't make
+	nsFile  unix.Stat_t              // what ns is open on
+	sockets map[int]*nl.SocketHandle // for the requests that a handle can't make
 	ctl     *os.File                 // a socket for ioctl(2)
 	uapiDir string
 	ownDir  string // of sockets of this namespace alone, looked at first; "" for none
@@ -35,6 +34,7 @@ type Kernel struct {
 	outer *Kernel
 
 	mu      sync.Mutex
+	handles []*netlink.Handle    // the last is in use, see renew
 	wg      *wgctrl.Client       // nil until a device of the kernel is configured
 	gl      *genetlink.Conn      // nil until the family is asked for
 	batches map[int]*batchSocket // by protocol
@@ -78,16 +78,12 @@ func newKernel(ns netns.NsHandle) (*Kernel, error) {
 	if err := unix.Fstat(int(ns), &k.nsFile); err != nil {
 		return nil, errors.Join(fmt.Errorf("reading the network namespace: %w", err), k.Close())
 	}
-	err := k.inside(func() (err error) {
-		// Not NewHandleAt: that one doesn't notice when it can't get back to
-		// the thread's own namespace.
-		opts := netlink.HandleOptions{DisableVFInfoCollection: true}
-		if k.handle, err = netlink.NewHandleWithOptions(opts, unix.NETLINK_ROUTE); err != nil {
+	err := k.inside(func() error {
+		h, err := newHandle()
+		if err != nil {
 			return err
 		}
-		// Kernels before 4.20 don't know strict checking; they filter
-		// nothing in dumps, and the verbs here filter again.
-		_ = k.handle.SetStrictCheck(true)
+		k.handles = append(k.handles, h)
 		s, err := nl.GetNetlinkSocketAt(netns.None(), netns.None(), unix.NETLINK_ROUTE)
 		if err != nil {
 			return err
@@ -106,12 +102,49 @@ func newKernel(ns netns.NsHandle) (*Kernel, error) {
 	return k, nil
 }
 
+// newHandle opens a handle in the namespace of the calling thread.
+func newHandle() (*netlink.Handle, error) {
+	// Not NewHandleAt: that one doesn't notice when it can't get back to
+	// the thread's own namespace.
+	opts := netlink.HandleOptions{DisableVFInfoCollection: true}
+	h, err := netlink.NewHandleWithOptions(opts, unix.NETLINK_ROUTE)
+	if err != nil {
+		return nil, err
+	}
+	// Kernels before 4.20 don't know strict checking; they filter
+	// nothing in dumps, and the verbs here filter again.
+	_ = h.SetStrictCheck(true)
+	return h, nil
+}
+
+// handle returns the handle in use.
+func (k *Kernel) handle() *netlink.Handle {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.handles[len(k.handles)-1]
+}
+
+// renew puts a new handle in the place of one whose socket has a list that
+// nobody read to its end, for it can't be drained from here. The old one stays
+// open: another goroutine may wait at it.
+func (k *Kernel) renew(old *netlink.Handle) error {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.handles[len(k.handles)-1] != old {
+		return nil
+	}
+	return k.inside(func() error {
+		h, err := newHandle()
+		if err == nil {
+			k.handles = append(k.handles, h)
+		}
+		return err
+	})
+}
+
 // Close closes the sockets. It changes nothing of the network.
 func (k *Kernel) Close() error {
 	var errs []error
-	if k.handle != nil {
-		errs = append(errs, k.handle.Close())
-	}
 	for _, s := range k.sockets {
 		errs = append(errs, s.Close())
 	}
@@ -120,6 +153,9 @@ func (k *Kernel) Close() error {
 	}
 	k.mu.Lock()
 	defer k.mu.Unlock()
+	for _, h := range k.handles {
+		errs = append(errs, h.Close())
+	}
 	if k.wg != nil {
 		errs = append(errs, k.wg.Close())
 	}
@@ -204,6 +240,18 @@ func (k *Kernel) dump(ctx context.Context, f func() error) error {
 		}
 	}
 	return err
+}
+
+// dumped is dump for a question that a handle asks.
+func (k *Kernel) dumped(ctx context.Context, f func(*netlink.Handle) error) error {
+	return k.dump(ctx, func() error {
+		h := k.handle()
+		err := f(h)
+		if errors.Is(err, unix.EBUSY) {
+			return errors.Join(err, k.renew(h))
+		}
+		return err
+	})
 }
 
 // drain reads what k's own route socket still has for nobody: of a list that was

@@ -6,7 +6,9 @@ import (
 	"errors"
 	"net/netip"
 	"os"
+	"reflect"
 	"testing"
+	"unsafe"
 
 	"github.com/mdlayher/genetlink"
 	"github.com/mdlayher/netlink"
@@ -42,11 +44,11 @@ func TestAnswersThatComeLate(t *testing.T) {
 }
 
 // Nor does a list that was not read to its end keep the kernel from telling of
-// another one.
+// another one, whoever asked for it: we or the library.
 func TestListThatWasNotRead(t *testing.T) {
 	k := newNamespace(t)
 	var many []routes.Route
-	for i := range 4000 {
+	for i := range 40000 {
 		many = append(many, routes.Route{Dst: netip.PrefixFrom(netip.AddrFrom4([4]byte{10, 1, byte(i >> 8), byte(i)}), 32), Table: routes.TableMain})
 	}
 	if err := k.LinkSet(t.Context(), "lo", 65536, true); err != nil {
@@ -55,12 +57,26 @@ func TestListThatWasNotRead(t *testing.T) {
 	if err := k.RoutesAdd(t.Context(), "lo", many); err != nil {
 		t.Fatal(err)
 	}
-	req := k.request(unix.RTM_GETROUTE, unix.NLM_F_DUMP)
-	req.AddData(&nl.RtMsg{RtMsg: unix.RtMsg{Family: unix.AF_INET}})
-	if err := k.sockets[unix.NETLINK_ROUTE].Socket.Send(req); err != nil {
-		t.Fatal(err)
+	handle := k.handle()
+	hidden := reflect.ValueOf(handle).Elem().FieldByName("sockets")
+	theirs := *(*map[int]*nl.SocketHandle)(unsafe.Pointer(hidden.UnsafeAddr()))
+	for whose, sockets := range map[string]map[int]*nl.SocketHandle{"ours": k.sockets, "the library's": theirs} {
+		req := k.request(unix.RTM_GETROUTE, unix.NLM_F_DUMP)
+		req.AddData(&nl.RtMsg{RtMsg: unix.RtMsg{Family: unix.AF_INET}})
+		if err := sockets[unix.NETLINK_ROUTE].Socket.Send(req); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := k.Rules(t.Context()); err != nil {
+			t.Errorf("rules, after a list of %s: %v", whose, err)
+		}
+		if l, err := k.OwnLinks(t.Context()); err != nil || len(l) != 0 {
+			t.Errorf("links, after a list of %s: %v, %v", whose, l, err)
+		}
+		if a, err := k.Addresses(t.Context(), "lo"); err != nil || len(a) != 2 {
+			t.Errorf("addresses, after a list of %s: %v, %v", whose, a, err)
+		}
 	}
-	if _, err := k.Rules(t.Context()); err != nil {
-		t.Error(err)
+	if n := len(k.handles); n != 2 || k.handle() == handle {
+		t.Errorf("%d handles, want the spoiled one and the new one", n)
 	}
 }

@@ -23,8 +23,8 @@ const newbornGroup = 0x77676374
 // Link returns the link of that name; alternative names don't count.
 func (k *Kernel) Link(ctx context.Context, name string) (Link, error) {
 	var l netlink.Link
-	err := k.dump(ctx, func() (err error) {
-		l, err = k.handle.LinkByName(name)
+	err := k.dumped(ctx, func(h *netlink.Handle) (err error) {
+		l, err = h.LinkByName(name)
 		return err
 	})
 	if errors.As(err, new(netlink.LinkNotFoundError)) || err == nil && l.Attrs().Name != name {
@@ -39,8 +39,8 @@ func (k *Kernel) Link(ctx context.Context, name string) (Link, error) {
 // OwnLinks returns the links that carry our alias, by index.
 func (k *Kernel) OwnLinks(ctx context.Context) ([]Link, error) {
 	var all []netlink.Link
-	err := k.dump(ctx, func() (err error) {
-		all, err = k.handle.LinkList()
+	err := k.dumped(ctx, func(h *netlink.Handle) (err error) {
+		all, err = h.LinkList()
 		return err
 	})
 	if err != nil {
@@ -270,8 +270,8 @@ func (k *Kernel) index(ctx context.Context, name string) (int, error) {
 // links returns all links of the namespace, by index.
 func (k *Kernel) links(ctx context.Context) (map[int]Link, error) {
 	var list []netlink.Link
-	err := k.dump(ctx, func() (err error) {
-		list, err = k.handle.LinkList()
+	err := k.dumped(ctx, func(h *netlink.Handle) (err error) {
+		list, err = h.LinkList()
 		return err
 	})
 	if err != nil {
@@ -286,8 +286,8 @@ func (k *Kernel) links(ctx context.Context) (map[int]Link, error) {
 
 func (k *Kernel) linkByIndex(ctx context.Context, index int) (Link, error) {
 	var l netlink.Link
-	err := k.dump(ctx, func() (err error) {
-		l, err = k.handle.LinkByIndex(index)
+	err := k.dumped(ctx, func(h *netlink.Handle) (err error) {
+		l, err = h.LinkByIndex(index)
 		return err
 	})
 	if errors.As(err, new(netlink.LinkNotFoundError)) {

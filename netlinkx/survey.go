@@ -39,8 +39,8 @@ func (k *Kernel) Survey(ctx context.Context) ([]Surveyed, error) {
 		all[index] = &Surveyed{Link: l}
 	}
 	var list []netlink.Addr
-	if err := k.dump(ctx, func() (err error) {
-		list, err = k.handle.AddrList(nil, netlink.FAMILY_ALL)
+	if err := k.dumped(ctx, func(h *netlink.Handle) (err error) {
+		list, err = h.AddrList(nil, netlink.FAMILY_ALL)
 		return err
 	}); err != nil {
 		return nil, err

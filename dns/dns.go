@@ -9,10 +9,8 @@ package dns
 import (
 	"fmt"
 	"net/netip"
-	"regexp"
 	"slices"
 	"strings"
-	"sync"
 	"unicode"
 
 	"golang.org/x/sys/unix"
@@ -163,13 +161,14 @@ func parse(ifname, text string) Settings {
 	return s
 }
 
-var ifnamePattern = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^[a-zA-Z0-9_=+.-]{1,15}$`) })
+// inIfname are the characters of wg-quick's interface names (its parse_options).
+const inIfname = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_=+.-"
 
 // validate refuses what a backend would misread. resolvconf is made of shell
 // scripts that evaluate what they are given, so a domain must hold nothing that
 // means something to a shell.
 func (s Settings) validate() error {
-	if !ifnamePattern().MatchString(s.Interface) {
+	if s.Interface == "" || len(s.Interface) >= unix.IFNAMSIZ || strings.Trim(s.Interface, inIfname) != "" {
 		return fmt.Errorf("reading resolver settings: interface name %q: %w", s.Interface, unix.EINVAL)
 	}
 	for _, a := range s.Servers {

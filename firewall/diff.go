@@ -40,8 +40,11 @@ type block struct {
 type blocks []block
 
 func (r Ruleset) blocks() (out blocks) {
-	for line := range strings.Lines(tagPattern().ReplaceAllString(r.Text(), "wgctl: $1")) {
+	for line := range strings.Lines(r.Text()) {
 		line = strings.TrimRight(line, "\n")
+		if t, ok := findTag(line, r.Interface); ok {
+			line = strings.ReplaceAll(line, t.String(), "wgctl: "+r.Interface)
+		}
 		name, opens := strings.CutSuffix(line, " {")
 		switch {
 		case opens && strings.HasPrefix(line, "\t"):

@@ -56,7 +56,7 @@ func foreignComment(ifname string) string { return "wgctl: " + ifname }
 
 // validate returns an error if the passage can't be written as rules.
 func (p Passage) validate() error {
-	if !ifname().MatchString(p.Interface) {
+	if !isIfname(p.Interface) {
 		return fmt.Errorf("reading passage: interface name %q: %w", p.Interface, unix.EINVAL)
 	}
 	for _, r := range p.Accepts {

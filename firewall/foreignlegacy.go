@@ -123,7 +123,7 @@ func targetOf(option, target string) (Outcome, string) {
 // taggedFor returns the interface that a comment of ours names, or "".
 func taggedFor(tag string) string {
 	name, ok := strings.CutPrefix(tag, foreignComment(""))
-	if !ok || !ifname().MatchString(name) {
+	if !ok || !isIfname(name) {
 		return ""
 	}
 	return name

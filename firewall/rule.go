@@ -202,7 +202,7 @@ func (r Rule) validate() error {
 		return errors.New("translation without an address, or the other way round")
 	}
 	for _, l := range []Link{r.In, r.Out} {
-		if l != (Link{}) && !ifname().MatchString(l.Name) {
+		if l != (Link{}) && !isIfname(l.Name) {
 			return fmt.Errorf("interface name %q", l.Name)
 		}
 	}

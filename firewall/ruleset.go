@@ -11,10 +11,9 @@ import (
 	"fmt"
 	"math"
 	"net/netip"
-	"regexp"
 	"slices"
+	"strconv"
 	"strings"
-	"sync"
 
 	"github.com/google/nftables"
 	"github.com/google/nftables/expr"
@@ -25,8 +24,15 @@ import (
 // changed is the digest of a ruleset that isn't as it was applied.
 const changed = "changed"
 
-// ifname is wg-quick's set of interface names (its parse_options).
-var ifname = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^[a-zA-Z0-9_=+.-]{1,15}$`) })
+// inIfname are the characters of wg-quick's interface names (its parse_options).
+const inIfname = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_=+.-"
+
+// isIfname reports whether wg-quick takes a name for an interface's. No regular
+// expression: compiling one takes longer than all else that an up of one peer
+// does here.
+func isIfname(name string) bool {
+	return name != "" && len(name) < unix.IFNAMSIZ && strings.Trim(name, inIfname) == ""
+}
 
 // Digest returns 16 hexadecimal digits that are the same for rulesets which
 // ask for the same, whatever the order of their addresses. That of an empty
@@ -118,7 +124,7 @@ func (r Ruleset) Check() error {
 
 // validate returns an error if the ruleset can't be written as rules.
 func (r Ruleset) validate() error {
-	if !ifname().MatchString(r.Interface) {
+	if !isIfname(r.Interface) {
 		return fmt.Errorf("reading ruleset: interface name %q: %w", r.Interface, unix.EINVAL)
 	}
 	if slices.ContainsFunc(r.AntiSpoof, func(a netip.Addr) bool { return !a.IsValid() }) {
@@ -262,20 +268,27 @@ func (t tag) String() string {
 	return s
 }
 
-var tagPattern = sync.OnceValue(func() *regexp.Regexp {
-	return regexp.MustCompile(`wgctl: (\S+) mark (0x[0-9a-f]+) digest ([0-9a-f]+)(?: rules ([0-9a-f]+))?`)
-})
+const inHex = "0123456789abcdef"
 
 // findTag returns the tag of that interface in text, which may be a comment or
 // a whole rule.
 func findTag(text, ifname string) (tag, bool) {
-	m := tagPattern().FindStringSubmatch(text)
-	if m == nil || m[1] != ifname {
-		return tag{}, false
+	_, rest, _ := strings.Cut(text, "wgctl: "+ifname+" mark 0x")
+	mark, rest := leading(rest, inHex)
+	n, err := strconv.ParseUint(mark, 16, 32)
+	rest, ok := strings.CutPrefix(rest, " digest ")
+	t := tag{ifname: ifname, mark: uint32(n)}
+	t.digest, rest = leading(rest, inHex)
+	if rules, ok := strings.CutPrefix(rest, " rules "); ok {
+		t.rules, _ = leading(rules, inHex)
 	}
-	t := tag{ifname: m[1], digest: m[3], rules: m[4]}
-	_, err := fmt.Sscanf(m[2], "0x%x", &t.mark)
-	return t, err == nil
+	return t, ok && err == nil && t.digest != ""
+}
+
+// leading cuts off the first characters that are among those given.
+func leading(s, of string) (head, rest string) {
+	rest = strings.TrimLeft(s, of)
+	return s[:len(s)-len(rest)], rest
 }
 
 // TableName returns the name of the interface's table.

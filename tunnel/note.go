@@ -5,10 +5,8 @@ package tunnel
 import (
 	"context"
 	"fmt"
-	"regexp"
 	"slices"
 	"strings"
-	"sync"
 
 	"github.com/wgctl/wgctl/netlinkx"
 	"github.com/wgctl/wgctl/tunnel/hook"
@@ -51,7 +49,8 @@ func claimsOf(note string) (claims []Sysctl) {
 // set, and what these can be.
 func claimOf(word string) (Sysctl, bool) {
 	i := strings.LastIndex(word, "=") // a link's name may have one
-	if i < 0 || !number().MatchString(word[i+1:]) {
+	digits := strings.TrimPrefix(word[i+1:], "-")
+	if i < 0 || digits == "" || len(digits) > 10 || strings.Trim(digits, "0123456789") != "" {
 		return Sysctl{}, false
 	}
 	c := Sysctl{Key: word[:i], Value: "1", Previous: word[i+1:]}
@@ -62,8 +61,6 @@ func claimOf(word string) (Sysctl, bool) {
 	}
 	return c, slices.Contains(SharedSysctls, c.Key) || hook.Forwards(c.Key)
 }
-
-var number = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^-?[0-9]{1,10}$`) })
 
 // note makes the alias of a link that is there say what the tunnel claims. An
 // alias that somebody put in the place of ours is left to him.

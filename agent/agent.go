@@ -77,6 +77,7 @@ type Agent struct {
 	stale   map[netlinkx.Key]string
 	repairs repairs
 	broken  int           // looks in a row that failed
+	hung    bool          // at the last look the process of the device didn't answer
 	pause   time.Duration // between a change of the host and a look: no more of them than it can bear
 }
 
@@ -84,6 +85,7 @@ type Agent struct {
 const (
 	lookEvery   = 30 * time.Second
 	settleTime  = 200 * time.Millisecond // after a change of the host, for others to come with it
+	hungAgain   = 15 * time.Second       // after a look at which the device didn't answer
 	retryFirst  = time.Second
 	retryLimit  = time.Minute
 	staleEvery  = 30 * time.Second
@@ -168,7 +170,9 @@ func (a *Agent) watch(ctx context.Context, orders *orders) error {
 				a.Notify("STOPPING=1", "STATUS=taken down by another command")
 				return nil
 			}
-			look.Reset(every)
+			if look.Reset(every); a.hung {
+				look.Reset(min(every, hungAgain))
+			}
 		}
 		if orders.last() == 0 && err != nil {
 			return err
@@ -262,6 +266,15 @@ func (a *Agent) look(ctx context.Context) (gone bool, err error) {
 		return true, nil
 	}
 	defer s.ForgetKeys() // there are many looks, and each has a copy
+	// Who takes a core of a device stops it for a while: sessions aren't given up
+	// for that.
+	if wasHung := a.hung; s.Link != nil && s.Link.Hung {
+		if a.hung = true; !wasHung {
+			a.Say(fmt.Sprintf("%s is %s; looking again", a.Name, s.Status().State))
+			return false, nil
+		}
+	}
+	a.hung = false
 	if s.Up() {
 		drift := s.Status().Drift
 		if len(drift) == 0 || !a.Repair {

@@ -306,6 +306,28 @@ func TestBrokenAndGone(t *testing.T) {
 	})
 }
 
+// A device that doesn't answer is looked at again before its tunnel is given up.
+func TestHung(t *testing.T) {
+	try(t, &fake{}, Agent{Repair: true}, func(p *trial) {
+		p.state.Link.Hung, p.state.Link.Backend = true, ""
+		p.after(lookEvery + time.Second)
+		if p.count("make") != 1 || len(p.said) != 1 || p.said[0] != "wg0 is broken: the process of its device does not answer; looking again" {
+			t.Errorf("at the first look: calls %q, said %q", p.calls, p.said)
+		}
+		p.up()
+		p.after(hungAgain)
+		p.state.Link.Hung, p.state.Link.Backend = true, ""
+		p.after(lookEvery)
+		if p.count("make") != 1 {
+			t.Errorf("it answered in between: calls %q", p.calls)
+		}
+		p.after(hungAgain)
+		if p.count("make") != 2 || !p.state.Up() {
+			t.Errorf("at the second look: calls %q, said %q", p.calls, p.said)
+		}
+	})
+}
+
 // A tunnel that can't be brought up is an error; so is one that can't be
 // repaired, at the third attempt.
 func TestFailures(t *testing.T) {

@@ -155,10 +155,10 @@ func (f *file) add(ctx context.Context, s Settings) error {
 	}
 	now.set(s)
 	err = f.write(s.Interface, now.render(f.before()))
-	if err != nil && !isOurs(text) {
+	if unsynced := (unsyncedError{}); err != nil && !isOurs(text) && !errors.As(err, &unsynced) {
 		return errors.Join(err, f.clear(text))
 	}
-	return err
+	return err // where the file is ours now, what was there stays kept
 }
 
 func (f *file) remove(ctx context.Context, s Settings) error {

@@ -53,3 +53,18 @@ func (l *line) give(c *nftables.Conn, err error) {
 	}
 	_ = c.CloseLasting()
 }
+
+// close closes the connection that is kept.
+func (l *line) close() error {
+	if l == nil {
+		return nil
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.idle == nil {
+		return nil
+	}
+	c := l.idle
+	l.idle = nil
+	return c.CloseLasting()
+}

@@ -24,7 +24,7 @@ type backend interface {
 
 // A Firewall programs the rulesets of tunnels with the chosen backend, and
 // removes what another one left. Its methods act on the network namespace of
-// the calling thread.
+// the threads that call them, which must be the same for all calls.
 type Firewall struct {
 	chosen backend   // nil if there is none
 	others []backend // where something of ours may stand from an earlier choice
@@ -33,6 +33,10 @@ type Firewall struct {
 
 	foreign *Foreign
 }
+
+// Close lets go of the connection to nf_tables that is kept for the next
+// question, if there is one.
+func (f *Firewall) Close() error { return f.foreign.line.close() }
 
 // Open returns the firewall of this host and the trace of the choice. A host
 // without a packet filter is no error: see Ready. The error is the context's.

@@ -103,15 +103,36 @@ func TestDNSOverwritten(t *testing.T) {
 }
 
 // A tunnel whose entry is gone from resolv.conf is down, though nobody can say
-// whether that outlives a power cut.
+// whether that outlives a power cut. One that can't come up for that reason
+// leaves what was there, a link with its target.
 func TestDNSFolderUnsynced(t *testing.T) {
 	Only(t, Userspace)
 	t.Parallel()
 	w := newDNSWreck(t, killedBackends["file"])
+	unsynced := Fault{Kind: "ENOMEM", At: EveryCall, Changes: true, Names: "fsync(/etc)"}
 	w.bring("a")
-	out := w.Inject(Fault{Kind: "ENOMEM", At: EveryCall, Changes: true, Names: "fsync(/etc)"}, "down", "wg0")
+	out := w.Inject(unsynced, "down", "wg0")
 	if out.Hit == "" || out.Code != 0 {
 		t.Errorf("met %q: %v", out.Hit, out)
 	}
 	w.is(w.down)
+
+	w.Sh("cd /etc; mv resolv.conf resolv.theirs; chown 0:65534 resolv.theirs; chmod 640 resolv.theirs; ln -s resolv.theirs resolv.conf")
+	look := func() string {
+		return w.Sh("cd /etc; readlink resolv.conf; stat -Lc '%a %u:%g %i' resolv.conf; cat resolv.conf; ls -A | grep resolv").Stdout
+	}
+	before := look()
+	for unsynced.At = 1; ; unsynced.At++ {
+		out = w.Inject(unsynced, "up", "wg0")
+		if out.Hit == "" {
+			wgctlOK(w.Host, "down", "wg0")
+			break
+		}
+		if after := look(); out.Code != 1 || after != before {
+			t.Errorf("an up that failed at the %d. call: %v\n%sbefore:\n%s", unsynced.At, out, after, before)
+		}
+	}
+	if unsynced.At < 3 {
+		t.Errorf("up syncs the folder %d times", unsynced.At-1)
+	}
 }

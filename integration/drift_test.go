@@ -93,3 +93,35 @@ func TestForeignSettings(t *testing.T) {
 		t.Errorf("after a reload: foreign %q and drift %v", s.Foreign, s.Drift)
 	}
 }
+
+// Where somebody's address brings the kernel's own route, ours is not missed. One
+// without a route brings none.
+func TestRoutesOfForeignAddresses(t *testing.T) {
+	t.Parallel()
+	h := newTunnelHost(t, "h")
+	h.WriteFile(configOf("wg0"), "[Interface]\nAddress = 10.8.0.1/24\n"+peerSection(newKeyPair(t), "AllowedIPs = 10.9.0.0/24"))
+	wgctlOK(h, "up", "wg0")
+	add := []string{"ip route add 10.9.0.0/24 dev wg0"}
+	for _, tt := range []struct {
+		do    string
+		drift []string
+	}{
+		{"ip address add 10.9.0.7/24 dev wg0", nil},
+		{"ip address add 10.9.0.7/24 dev wg0; ip route delete 10.9.0.0/24 dev wg0", add},
+		{"ip address add 10.9.0.7/24 dev wg0 noprefixroute", add},
+		{"ip address add 10.7.0.7 peer 10.9.0.0/24 dev wg0", nil},
+		{"ip address add 10.9.0.7 peer 10.6.0.0/24 dev wg0", add},
+	} {
+		h.Sh("ip route delete 10.9.0.0/24 dev wg0; " + tt.do)
+		if got := driftSteps(h, "wg0"); !slices.Equal(got, tt.drift) {
+			t.Errorf("%s: drift %q, want %q", tt.do, got, tt.drift)
+		}
+		if out := wgctlOK(h, "reload", "wg0"); !slices.Equal(steps(out.Stderr), tt.drift) {
+			t.Errorf("%s: %v", tt.do, out)
+		}
+		if r := h.Sh("ip route show 10.9.0.0/24").Stdout; strings.Count(r, "dev wg0") != 1 {
+			t.Errorf("%s: after a reload %q", tt.do, r)
+		}
+		h.Sh("ip address flush dev wg0; ip address add 10.8.0.1/24 dev wg0; ip route replace 10.9.0.0/24 dev wg0 proto 87 scope link")
+	}
+}

@@ -55,7 +55,7 @@ func (k *Kernel) setOwn(ctx context.Context, name string, c DeviceChange) error 
 		cfg.FirewallMark = &mark
 	}
 	if err = conn.ConfigureDevice(name, cfg); err != nil {
-		k.forgetWgctrl()
+		k.forgetWgctrl(conn)
 	}
 	if errors.Is(err, os.ErrNotExist) { // all that wgctrl says
 		err = k.whyNoDevice(ctx, name)
@@ -81,11 +81,13 @@ func (k *Kernel) wgctrl() (*wgctrl.Client, error) {
 
 // forgetWgctrl has the next change made by another connection: to one that failed
 // the answer may still come, in the place of the next one. Others may be at work
-// with it, so it isn't closed before nobody is.
-func (k *Kernel) forgetWgctrl() {
+// with it, so it isn't closed: the runtime does that when nobody has it any more.
+func (k *Kernel) forgetWgctrl(failed *wgctrl.Client) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	k.wg = nil
+	if k.wg == failed {
+		k.wg = nil
+	}
 }
 
 // whyNoDevice returns the errno that the kernel has for a name that is no

@@ -33,8 +33,10 @@ type Kernel struct {
 	// sockets stay there.
 	outer *Kernel
 
+	handlesMu sync.Mutex
+	handles   []*netlink.Handle // the last is in use, see renew
+
 	mu      sync.Mutex
-	handles []*netlink.Handle    // the last is in use, see renew
 	wg      *wgctrl.Client       // nil until a device of the kernel is configured
 	gl      *genetlink.Conn      // nil until the family is asked for
 	batches map[int]*batchSocket // by protocol
@@ -119,8 +121,8 @@ func newHandle() (*netlink.Handle, error) {
 
 // handle returns the handle in use.
 func (k *Kernel) handle() *netlink.Handle {
-	k.mu.Lock()
-	defer k.mu.Unlock()
+	k.handlesMu.Lock()
+	defer k.handlesMu.Unlock()
 	return k.handles[len(k.handles)-1]
 }
 
@@ -128,8 +130,8 @@ func (k *Kernel) handle() *netlink.Handle {
 // nobody read to its end, for it can't be drained from here. The old one stays
 // open: another goroutine may wait at it.
 func (k *Kernel) renew(old *netlink.Handle) error {
-	k.mu.Lock()
-	defer k.mu.Unlock()
+	k.handlesMu.Lock()
+	defer k.handlesMu.Unlock()
 	if k.handles[len(k.handles)-1] != old {
 		return nil
 	}
@@ -151,11 +153,13 @@ func (k *Kernel) Close() error {
 	if k.ctl != nil {
 		errs = append(errs, k.ctl.Close())
 	}
-	k.mu.Lock()
-	defer k.mu.Unlock()
+	k.handlesMu.Lock()
 	for _, h := range k.handles {
 		errs = append(errs, h.Close())
 	}
+	k.handlesMu.Unlock()
+	k.mu.Lock()
+	defer k.mu.Unlock()
 	if k.wg != nil {
 		errs = append(errs, k.wg.Close())
 	}

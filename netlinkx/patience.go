@@ -68,18 +68,18 @@ func patience(a activity, mute bool) time.Duration {
 // long: every byte that comes is a sign of life, and so is work of its process.
 type vigil struct {
 	net.Conn
-	path string
-	last atomic.Int64 // sign of life, in nanoseconds
-	over atomic.Bool  // in vain
-	done chan struct{}
+	path  string
+	began time.Time
+	last  atomic.Int64 // sign of life, in nanoseconds since then, whatever is done to the clock
+	over  atomic.Bool  // in vain
+	done  chan struct{}
 }
 
 // mutes are the sockets on which nobody answered, and since when.
 var mutes sync.Map
 
 func newVigil(conn net.Conn, path string) *vigil {
-	v := &vigil{Conn: conn, path: path, done: make(chan struct{})}
-	v.last.Store(time.Now().UnixNano())
+	v := &vigil{Conn: conn, path: path, began: time.Now(), done: make(chan struct{})}
 	go v.watch()
 	return v
 }
@@ -88,7 +88,7 @@ func newVigil(conn net.Conn, path string) *vigil {
 func (v *vigil) Read(p []byte) (int, error) {
 	n, err := v.Conn.Read(p)
 	if n > 0 {
-		v.last.Store(time.Now().UnixNano())
+		v.last.Store(int64(time.Since(v.began)))
 	}
 	return n, v.verdict(err)
 }
@@ -119,15 +119,14 @@ func (v *vigil) watch() {
 	defer ticker.Stop()
 	since, isMute := mutes.Load(v.path)
 	mute := isMute && time.Since(since.(time.Time)) < muteFor
-	began := time.Now()
-	worked, ticks, pid := began, int64(-1), -1
+	worked, ticks, pid := v.began, int64(-1), -1
 	for {
 		select {
 		case <-v.done:
 			return
 		case <-ticker.C:
 		}
-		now, last := time.Now(), time.Unix(0, v.last.Load())
+		now, last := time.Now(), v.began.Add(time.Duration(v.last.Load()))
 		if now.Sub(last) < mutePatience {
 			continue
 		}

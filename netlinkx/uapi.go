@@ -125,7 +125,7 @@ func uapiTalk(conn io.ReadWriter, request []byte, line func(key, value []byte) e
 const generationRequest = "wgctl-generation=1\n\n"
 
 // uapiGeneration asks a device for its generation. One that doesn't know the
-// request hangs up.
+// request hangs up, as wireguard-go's, or refuses it, as boringtun's by EIO.
 func uapiGeneration(ctx context.Context, path string) (generation string, err error) {
 	err = uapiDo(ctx, path, []byte(generationRequest), func(key, value []byte) error {
 		if string(key) == "generation" {
@@ -136,7 +136,7 @@ func uapiGeneration(ctx context.Context, path string) (generation string, err er
 	if err == nil {
 		return generation, nil
 	}
-	if errors.Is(err, io.ErrUnexpectedEOF) || isOneOf(err, unix.EBUSY, unix.ECONNRESET, unix.EPIPE) {
+	if errors.Is(err, io.ErrUnexpectedEOF) || isOneOf(err, unix.EBUSY, unix.ECONNRESET, unix.EPIPE, unix.EIO, unix.EINVAL, unix.EPROTO, unix.EOPNOTSUPP) {
 		err = nil
 	}
 	return "", err

@@ -10,6 +10,7 @@ import (
 	"github.com/wgctl/wgctl/firewall"
 	"github.com/wgctl/wgctl/netlinkx"
 	"github.com/wgctl/wgctl/routes"
+	"golang.org/x/sys/unix"
 )
 
 // Plan returns the steps that lead from what is to what should be. A nil want
@@ -243,11 +244,23 @@ func (p *planner) inTheWay(r routes.Route) bool {
 }
 
 // madeByKernel reports whether the kernel has made the same route of an address
-// that somebody else has put on the link: of IPv4 there is no place for another
-// one then, and none is missing.
+// that somebody else has put on the link, and that stays, or makes it when the
+// link comes up: of IPv4 there is no place for another one then, and none is
+// missing.
 func (p *planner) madeByKernel(r routes.Route) bool {
-	return r.Table == routes.TableMain && r.Metric == 0 && r.Dst.Addr().Is4() && slices.ContainsFunc(p.have.Addresses, func(a netip.Prefix) bool {
+	if r.Table != routes.TableMain || r.Metric != 0 || !r.Dst.Addr().Is4() {
+		return false
+	}
+	stays := slices.ContainsFunc(p.have.Addresses, func(a netip.Prefix) bool {
 		return a.Masked() == r.Dst && !a.IsSingleIP() && !p.goes(a)
+	})
+	if p.have.Link == nil || !p.have.Link.Up {
+		return stays
+	}
+	// An address may have none (noprefixroute), and one with a peer has that of its
+	// peer.
+	return (stays || !p.inTheWay(r)) && slices.ContainsFunc(p.have.Routes, func(have netlinkx.InstalledRoute) bool {
+		return have.Protocol == unix.RTPROT_KERNEL && have.Route == r
 	})
 }
 
@@ -360,6 +373,9 @@ func (p *planner) withoutIPv4() {
 		known[r] = true
 	}
 	for _, r := range p.have.Routes {
+		if r.Dst.Addr().Is4() && r.Protocol == unix.RTPROT_KERNEL {
+			continue // of such an address
+		}
 		ours := r.Plain && r.Protocol == netlinkx.Protocol && known[r.Route]
 		if r.Dst.Addr().Is6() || !ours {
 			have.Routes = append(have.Routes, r)

@@ -80,7 +80,23 @@ func (s *Session) remaining(want *Spec) []Step {
 	if peers := s.gainedEndpoints(want); len(peers) > 0 {
 		steps = append(steps, deviceSet{name: s.name, verb: "set", next: netlinkx.DeviceChange{Peers: peers}})
 	}
-	return append(steps, s.promoted()...)
+	return append(s.asDown(steps), s.promoted()...)
+}
+
+// asDown makes a link down again that was so before the run, where the steps would
+// have it up, as a Spec says of any.
+func (s *Session) asDown(steps []Step) []Step {
+	if s.was == nil || s.was.Link == nil || s.was.Link.Up || s.Have.Link == nil {
+		return steps
+	}
+	steps = slices.DeleteFunc(steps, func(step Step) bool {
+		_, ok := step.(linkSet)
+		return ok
+	})
+	if was, now := s.was.Link, s.Have.Link; now.Up || now.MTU != was.MTU {
+		steps = append(steps, linkSet{name: s.name, mtu: was.MTU, prevMTU: now.MTU, prevUp: now.Up})
+	}
+	return steps
 }
 
 // promoted puts back the parameter that bracketed changes of addresses, which no

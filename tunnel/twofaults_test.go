@@ -248,6 +248,13 @@ func TestFailedWayBackForgetsEndpoint(t *testing.T) {
 // What somebody else has changed is as he left it after a reload that fails,
 // and fails once more on the way back.
 func TestTwoFaultsWithDrift(t *testing.T) {
+	for _, up := range []bool{true, false} {
+		twoFaultsWithDrift(t, up)
+	}
+}
+
+func twoFaultsWithDrift(t *testing.T, up bool) {
+	t.Helper()
 	for second := 2; second < 40; second++ {
 		for first := 1; first < second; first++ {
 			h := newFakeHost(t)
@@ -255,9 +262,10 @@ func TestTwoFaultsWithDrift(t *testing.T) {
 				t.Fatal(err)
 			}
 			ctx := t.Context()
-			if err := errors.Join(h.LinkSet(ctx, "wg0", 1338, true), h.SetSysctl(ctx, SrcValidMark, "0"),
+			if err := errors.Join(h.SetSysctl(ctx, SrcValidMark, "0"),
 				h.AddressDel(ctx, "wg0", netip.MustParsePrefix("fd00::2/64")),
-				h.RouteDel(ctx, "wg0", routes.Route{Dst: netip.MustParsePrefix("::/0"), Table: 51820})); err != nil {
+				h.RouteDel(ctx, "wg0", routes.Route{Dst: netip.MustParsePrefix("::/0"), Table: 51820}),
+				h.LinkSet(ctx, "wg0", 1338, up)); err != nil {
 				t.Fatal(err)
 			}
 			before := h.String()

@@ -25,11 +25,11 @@ func newHost(ctx context.Context, ui *ui) (*tunnel.Host, error) {
 	}
 	filter, _, err := firewall.Open(ctx)
 	if err != nil {
-		return nil, err
+		return nil, errors.Join(err, kernel.Close())
 	}
 	resolver, err := dns.Open(ctx)
 	if err != nil {
-		return nil, err
+		return nil, errors.Join(err, kernel.Close())
 	}
 	if ui.place != nil {
 		resolver = dns.At(ui.place.resolvConf())

@@ -17,6 +17,7 @@ import (
 	"github.com/wgctl/wgctl/agent"
 	"github.com/wgctl/wgctl/config"
 	"github.com/wgctl/wgctl/dns"
+	"github.com/wgctl/wgctl/firewall"
 	"github.com/wgctl/wgctl/netlinkx"
 	"github.com/wgctl/wgctl/tunnel"
 	"golang.org/x/sys/unix"
@@ -181,6 +182,9 @@ func (r *running) on(host *tunnel.Host) {
 func closeHost(h *tunnel.Host) {
 	if kernel, ok := h.Links.(*netlinkx.Kernel); ok {
 		_ = kernel.Close()
+	}
+	if filter, ok := h.Firewall.(*firewall.Firewall); ok {
+		_ = filter.Close()
 	}
 }
 

@@ -178,7 +178,11 @@ func read(ctx context.Context, ui *ui, arg string) (*input, error) {
 		if err != nil {
 			return nil, err
 		}
-		return in, in.parse(ctx, ui, arg)
+		if err := in.parse(ctx, ui, arg); err != nil {
+			closeHost(in.host)
+			return nil, err
+		}
+		return in, nil
 	}
 	in, err := find(records(ui), arg)
 	if err != nil {
@@ -194,7 +198,11 @@ func read(ctx context.Context, ui *ui, arg string) (*input, error) {
 	if <-opened; failed != nil {
 		return nil, failed
 	}
-	return in, err
+	if err != nil {
+		closeHost(in.host)
+		return nil, err
+	}
+	return in, nil
 }
 
 // locate opens the host and finds the file that a word of the command line means,

@@ -17,16 +17,20 @@ import (
 func detach() {
 	signal.Ignore(unix.SIGHUP, unix.SIGPIPE)
 	unix.CloseOnExec(detachedTUNFD)
+	if waits() { // it has one descriptor less
+		closeForeign(detachedUAPIFD)
+		return
+	}
 	unix.CloseOnExec(detachedUAPIFD)
-	closeForeign()
+	closeForeign(detachedUAPIFD + 1)
 }
 
-// closeForeign closes what was inherited by accident: a lock of flock(1), a
-// pipe of a shell. What this process opened itself is close-on-exec, and what
+// closeForeign closes what was inherited by accident, from a descriptor on: a
+// lock of flock(1), a pipe of a shell. What this process opened itself is close-on-exec, and what
 // came over an exec can't be.
-func closeForeign() {
+func closeForeign(first int) {
 	for _, fd := range openFDs() {
-		if fd < firstForeignFD {
+		if fd < first {
 			continue
 		}
 		flags, err := unix.FcntlInt(uintptr(fd), unix.F_GETFD, 0)

@@ -22,6 +22,9 @@ import (
 // waitsVariable is in the environment of such a process.
 const waitsVariable = "WGCTL_DEVICE_WAITS"
 
+// waits reports whether this is such a process.
+func waits() bool { return os.Getenv(waitsVariable) != "" }
+
 // controlFD is what it waits at, in the place of the TUN that others begin with.
 const controlFD = detachedTUNFD
 

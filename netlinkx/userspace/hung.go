@@ -5,6 +5,7 @@ package userspace
 import (
 	"bytes"
 	"fmt"
+	"net"
 	"os"
 	"strconv"
 	"strings"
@@ -20,13 +21,13 @@ func (s *Starter) endHung(ifname string) (ended bool, err error) {
 	return s.end(ifname, func(int) bool { return true })
 }
 
-// endStopped is endHung for those that a signal has stopped: they can't notice
+// endStopped is endHung for those that a signal or a debugger has stopped: they can't notice
 // that their link is gone, and nobody needs to wait for it.
 func (s *Starter) endStopped(ifname string) (ended bool, err error) {
 	return s.end(ifname, func(pid int) bool {
 		stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
 		i := bytes.LastIndexByte(stat, ')')
-		return err == nil && i >= 0 && bytes.HasPrefix(stat[i:], []byte(") T"))
+		return err == nil && i >= 0 && (bytes.HasPrefix(stat[i:], []byte(") T")) || bytes.HasPrefix(stat[i:], []byte(") t")))
 	})
 }
 
@@ -69,5 +70,32 @@ func (s *Starter) served(pid int, ifname string) bool {
 	if s.Sockets != nil {
 		home = fmt.Sprintf("/proc/self/fd/%d", s.Sockets.Fd())
 	}
-	return unix.Stat(home, &own) == nil && unix.Stat(folder+"ns/net", &its) == nil && own.Ino == its.Ino
+	switch err := unix.Stat(folder+"ns/net", &its); err {
+	case nil:
+		return unix.Stat(home, &own) == nil && own.Ino == its.Ino
+	case unix.EACCES, unix.EPERM: // it forbids to be looked into, and we may not for all that
+		return pid == whoListens(s.pathOf(ifname))
+	}
+	return false
+}
+
+// whoListens returns the number of the process that listens at a socket of this
+// namespace, 0 if nobody does. Of a device of ours that is its own process.
+func whoListens(path string) int {
+	conn, err := net.DialUnix("unix", nil, &net.UnixAddr{Name: path, Net: "unix"})
+	if err != nil {
+		return 0
+	}
+	defer conn.Close()
+	raw, err := conn.SyscallConn()
+	if err != nil {
+		return 0
+	}
+	pid := 0
+	_ = raw.Control(func(fd uintptr) {
+		if cred, err := unix.GetsockoptUcred(int(fd), unix.SOL_SOCKET, unix.SO_PEERCRED); err == nil {
+			pid = int(cred.Pid)
+		}
+	})
+	return pid
 }

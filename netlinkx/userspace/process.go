@@ -24,7 +24,6 @@ const (
 	wordsFD        = 2
 	detachedTUNFD  = 3
 	detachedUAPIFD = 4
-	firstForeignFD = 5
 )
 
 const (

@@ -67,7 +67,7 @@ func Serve(ctx context.Context, o ServeOptions) error {
 	if err := checkName(o.Interface); err != nil {
 		return err
 	}
-	if o.Detached && os.Getenv(waitsVariable) != "" {
+	if o.Detached && waits() {
 		var err error
 		if o.TUN, o.UAPI, err = await(ctx); errors.Is(err, net.ErrClosed) {
 			return nil // nobody needs a device any more

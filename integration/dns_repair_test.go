@@ -10,8 +10,9 @@ import (
 )
 
 // repairs is how long run --repair may take to see that look-ups go elsewhere, and
-// to lead them back: it doesn't wait for its next look from time to time.
-const repairs = 8 * time.Second
+// to lead them back: it doesn't wait for its next look from time to time. Who
+// changes the same thing again and again is met later each time.
+const repairs = 20 * time.Second
 
 // startRun has wgctl run look after wg0, and returns when it is up.
 func (s *dnsSite) startRun() *Process {

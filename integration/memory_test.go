@@ -8,6 +8,7 @@ import (
 	"encoding/hex"
 	"fmt"
 	"os"
+	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
@@ -211,9 +212,16 @@ func TestNotDumpable(t *testing.T) {
 		p := h.Start(append([]string{"setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "sh", "-c", `echo $$ >&2; exec "$@" </run/in`, "sh"}, words...)...)
 		feeder := h.Start("sh", "-c", "exec 9>/run/in; touch /run/fed; while [ -e /run/fed ]; do sleep 0.02; done")
 		WaitFor(t, 20*time.Second, "the pipe to be opened", func() bool { return h.Exists("/run/fed") })
-		time.Sleep(100 * time.Millisecond)
-		pid := strings.TrimSpace(p.Output().Stderr)
-		out := strings.TrimSpace(h.Sh("stat -c %u /proc/" + pid + "/environ").Stdout)
+		pid, name := "", filepath.Base(words[0])
+		WaitFor(t, 20*time.Second, name+" to be executed", func() bool {
+			pid = strings.TrimSpace(p.Output().Stderr)
+			return pid != "" && strings.TrimSpace(h.Run("cat", "/proc/"+pid+"/comm").Stdout) == name
+		})
+		// It takes a moment to forbid it, and as long shows that cat doesn't.
+		out := ""
+		for deadline := time.Now().Add(Timeout(2 * time.Second)); out != "0" && time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) {
+			out = strings.TrimSpace(h.Sh("stat -c %u /proc/" + pid + "/environ").Stdout)
+		}
 		h.Sh("rm -f /run/fed")
 		feeder.Wait(runLimit)
 		p.Wait(runLimit)

@@ -8,6 +8,8 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -102,10 +104,11 @@ func (p *Process) Running() bool {
 func (p *Process) Expect(limit time.Duration, text string) {
 	p.h.t.Helper()
 	WaitFor(p.h.t, limit, fmt.Sprintf("%v to print %q", p.args, text), func() bool {
+		running := p.Running() // before the look at what it said
 		if strings.Contains(p.stdout.String(), text) || strings.Contains(p.stderr.String(), text) {
 			return true
 		}
-		if !p.Running() {
+		if !running {
 			p.h.t.Fatalf("%s: ended without printing %q: %v", p.h.Name, text, p.Output())
 		}
 		return false
@@ -127,6 +130,15 @@ func (p *Process) Signal(sig syscall.Signal) {
 	if err := syscall.Kill(pid, sig); err != nil && err != syscall.ESRCH {
 		p.h.t.Fatalf("%s: sending %v to %v: %v", p.h.Name, sig, p.args, err)
 	}
+}
+
+// holds reports whether the program has a file of that name open.
+func (p *Process) holds(name string) bool {
+	fds, _ := filepath.Glob(fmt.Sprintf("/proc/%d/fd/*", onlyChild(p.cmd.Process.Pid)))
+	return slices.ContainsFunc(fds, func(fd string) bool {
+		target, err := os.Readlink(fd)
+		return err == nil && filepath.Base(target) == name
+	})
 }
 
 // onlyChild is the process that nsenter forked to enter a PID namespace, or 0.

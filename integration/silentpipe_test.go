@@ -23,7 +23,8 @@ func TestSilentPipe(t *testing.T) {
 	silent.Expect(10*time.Second, "open")
 	for _, words := range []string{"up wg0", "plan up wg0", "apply wg0", "check wg0", "strip wg0", "convert wg0", "diff wg0 wg0", "run wg0"} {
 		p := h.Start(append([]string{Bin(t)}, strings.Fields(words)...)...)
-		time.Sleep(Timeout(150 * time.Millisecond))
+		WaitFor(t, 10*time.Second, words+" to open its file", func() bool { return p.holds("wg0.conf") || !p.Running() })
+		time.Sleep(50 * time.Millisecond) // until it reads
 		if !p.Running() {
 			t.Errorf("%s did not wait: %v", words, p.Output())
 			continue

@@ -238,7 +238,10 @@ func udpCount(addr string) error {
 	}()
 	fmt.Println("listening")
 	<-stop
-	conn.Close()
+	// What is under way still counts.
+	if err := conn.SetReadDeadline(time.Now().Add(500 * time.Millisecond)); err != nil {
+		return err
+	}
 	fmt.Println(<-counted)
 	return nil
 }

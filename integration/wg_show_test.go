@@ -81,26 +81,31 @@ func TestWgShowLikeWg(t *testing.T) {
 	wg := As(t, "wg")
 	for _, env := range []string{"WG_COLOR_MODE=always", "WG_HIDE_KEYS=never", "WG_COLOR_MODE=never"} {
 		for _, args := range []string{"show many", "show bare", "show keyed", "showconf many", "showconf bare", "show many dump"} {
-			// A second that goes by in between changes what both say.
-			for try := 0; ; try++ {
-				words := append([]string{"env", env, "wg"}, strings.Fields(args)...)
-				want := h.Must(words...)
-				words[2] = wg
-				got := h.Must(words...)
-				if got.Stdout == want.Stdout && got.Stderr == want.Stderr {
-					break
-				}
-				if try == 19 {
-					t.Errorf("%s %s:\n%s", env, args, Diff(want.Stdout, got.Stdout))
-					break
-				}
-			}
+			words := append([]string{"env", env, "wg"}, strings.Fields(args)...)
+			same(h, words, append([]string{"env", env, wg}, strings.Fields(args)...), func(s string) string { return s })
 		}
 	}
 	all, ours := h.Must("wg", "show", "all", "dump"), h.Must(wg, "show", "all", "dump")
 	if sortedLines(all.Stdout) != sortedLines(ours.Stdout) {
 		t.Errorf("show all dump:\n%s", Diff(all.Stdout, ours.Stdout))
 	}
+}
+
+// same fails the test unless two commands print the same of a device, where the
+// first prints the same before and after the second: seconds pass and bytes come.
+func same(h *Host, theirs, ours []string, order func(string) string) {
+	h.t.Helper()
+	for range 50 {
+		before, got, after := h.Must(theirs...), h.Must(ours...), h.Must(theirs...)
+		if order(before.Stdout) != order(after.Stdout) {
+			continue
+		}
+		if order(before.Stdout) != order(got.Stdout) || before.Stderr != got.Stderr {
+			h.t.Errorf("%v:\n%s%s", ours, Diff(order(before.Stdout), order(got.Stdout)), got.Stderr)
+		}
+		return
+	}
+	h.t.Errorf("%v never prints the same twice", theirs)
 }
 
 // The promise: on a device with sessions and traffic, every form of show is
@@ -115,20 +120,11 @@ func TestWgShowLikeWgLive(t *testing.T) {
 	s.client.MustPing(hubInside4)
 	wg := As(t, "wg")
 	for _, args := range []string{"", "show wg0", "show wg0 transfer", "show wg0 latest-handshakes", "show wg0 endpoints", "show wg0 dump", "showconf wg0"} {
-		var want, got Output
-		for range 5 { // seconds pass and bytes come between the two
-			want = s.client.Must(append([]string{"wg"}, strings.Fields(args)...)...)
-			got = s.client.Must(append([]string{wg}, strings.Fields(args)...)...)
-			if args != "" && args != "show wg0" { // the device gives its peers in any order
-				want.Stdout, got.Stdout = sortedLines(want.Stdout), sortedLines(got.Stdout)
-			}
-			if want.Stdout == got.Stdout {
-				break
-			}
+		order := sortedLines // the device gives its peers in any order
+		if args == "" || args == "show wg0" {
+			order = func(s string) string { return s }
 		}
-		if want.Stdout != got.Stdout {
-			t.Errorf("wg %s:\n%s", args, Diff(want.Stdout, got.Stdout))
-		}
+		same(s.client, append([]string{"wg"}, strings.Fields(args)...), append([]string{wg}, strings.Fields(args)...), order)
 	}
 	shown := s.client.Must(wg).Stdout
 	said(t, shown, "latest handshake: ", " received, ", "endpoint: "+hubEndpoint4+":51820")

@@ -189,6 +189,9 @@ func readRule(family routes.Family, args []string) (Thing, string) {
 	if r.Table == 0 {
 		return nil, "a rule without a table"
 	}
+	if r.Invert && !r.From.IsValid() && !r.To.IsValid() && r.Mark == 0 {
+		return nil, "a rule for no packet at all"
+	}
 	return Rule{r}, ""
 }
 

@@ -4,6 +4,8 @@ package userspace
 
 import (
 	"bufio"
+	"io"
+	"os"
 	"testing"
 	"time"
 
@@ -35,6 +37,40 @@ func TestPrepare(t *testing.T) {
 	run(t, "ip", "link", "set", "wg0", "up")
 	if mark := run(t, "wg", "show", "wg0", "fwmark"); mark != "0x7\n" {
 		t.Errorf("mark %q", mark)
+	}
+	run(t, "ip", "link", "del", "wg0")
+	wantGone(t, "wg0")
+}
+
+// It holds no descriptor that its starter came by, from the first one that is free.
+func TestPrepareHoldsNoPipe(t *testing.T) {
+	if !isolated(t) {
+		return
+	}
+	cmd := role("prepare", "wg0")
+	var pipes []*os.File
+	for range 4 { // descriptors 3 to 6 of the starter
+		r, w, err := os.Pipe()
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer r.Close()
+		pipes = append(pipes, r)
+		cmd.ExtraFiles = append(cmd.ExtraFiles, w)
+	}
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	for i, w := range cmd.ExtraFiles {
+		w.Close()
+		_ = pipes[i].SetReadDeadline(time.Now().Add(5 * time.Second))
+		if n, err := pipes[i].Read(make([]byte, 1)); err != io.EOF {
+			t.Errorf("descriptor %d is still held: %d, %v", 3+i, n, err)
+		}
+	}
+	if deviceProcess(t, "wg0") == 0 {
+		t.Error("no device")
 	}
 	run(t, "ip", "link", "del", "wg0")
 	wantGone(t, "wg0")

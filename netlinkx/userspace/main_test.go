@@ -35,6 +35,14 @@ var roles = map[string]func(ifname string) error{
 		defer stop()
 		return Serve(ctx, ServeOptions{Interface: ifname, LogLevel: "debug", Log: os.Stdout})
 	},
+	"prepare": func(ifname string) error {
+		s := starter()
+		defer s.Forget()
+		if err := s.Prepare(ifname); err != nil {
+			return err
+		}
+		return s.Start(context.Background(), ifname)
+	},
 	"start": func(ifname string) error {
 		s := starter()
 		s.LogLevel = os.Getenv("LOG_LEVEL")

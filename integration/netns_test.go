@@ -219,6 +219,16 @@ func TestNamespaceGone(t *testing.T) {
 	wgctlOK(b.host, "up", "--netns", "box", "wg0")
 	b.ping()
 	wgctlOK(b.host, "down", "--netns", "box", "wg0")
+	// The kernel takes its time with a namespace, and so has the port for as long.
+	busy := b.host.CountUDP(":51821")
+	up := b.host.Start(Bin(t), "up", "--netns", "box", "wg0")
+	time.Sleep(Timeout(500 * time.Millisecond))
+	busy.Stop()
+	if out := up.Wait(20 * time.Second); out.Code != 0 {
+		t.Errorf("with a port that gets free: %v", out)
+	}
+	b.ping()
+	wgctlOK(b.host, "down", "--netns", "box", "wg0")
 }
 
 // Killed in the middle, up leaves what down takes away: at the first hook the

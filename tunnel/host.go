@@ -4,11 +4,14 @@ package tunnel
 
 import (
 	"context"
+	"errors"
 	"net/netip"
+	"time"
 
 	"github.com/wgctl/wgctl/dns"
 	"github.com/wgctl/wgctl/firewall"
 	"github.com/wgctl/wgctl/netlinkx"
+	"golang.org/x/sys/unix"
 )
 
 // A Host is what a tunnel is set up on: one network namespace and the programs
@@ -52,6 +55,26 @@ func (h *Host) underlay() Underlay {
 		return h.Underlay
 	}
 	return h.Routes
+}
+
+// goneWithin is how long the kernel may take until the sockets of a namespace's
+// devices are closed that was deleted.
+const goneWithin = 5 * time.Second
+
+// configure changes a device. The port of one whose sockets are in another
+// namespace may be held by one of before, of which the namespace was just deleted:
+// that is waited for.
+func (h *Host) configure(ctx context.Context, name string, c netlinkx.DeviceChange) error {
+	err := h.Devices.Configure(ctx, name, c)
+	for until := time.Now().Add(goneWithin); h.Underlay != nil && errors.Is(err, unix.EADDRINUSE) && time.Now().Before(until); {
+		select {
+		case <-ctx.Done():
+			return err
+		case <-time.After(50 * time.Millisecond):
+		}
+		err = h.Devices.Configure(ctx, name, c)
+	}
+	return err
 }
 
 // A Firewall programs the rulesets of tunnels.

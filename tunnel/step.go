@@ -327,7 +327,7 @@ func (s deviceSet) Do(ctx context.Context, h *Host) error {
 	for {
 		n := min(len(rest), atOnce)
 		part.Peers, rest = rest[:n], rest[n:]
-		if err := h.Devices.Configure(ctx, s.name, part); err != nil {
+		if err := h.configure(ctx, s.name, part); err != nil {
 			return err
 		}
 		h.progress(len(s.next.Peers)-len(rest), len(s.next.Peers), "peers")

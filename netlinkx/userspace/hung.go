@@ -4,11 +4,13 @@ package userspace
 
 import (
 	"bytes"
+	"context"
 	"fmt"
 	"net"
 	"os"
 	"strconv"
 	"strings"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -32,13 +34,12 @@ func (s *Starter) endStopped(ifname string) (ended bool, err error) {
 }
 
 func (s *Starter) end(ifname string, which func(pid int) bool) (ended bool, err error) {
-	entries, err := os.ReadDir("/proc")
+	pids, err := s.processes(ifname)
 	if err != nil {
 		return false, err
 	}
-	for _, e := range entries {
-		pid, err := strconv.Atoi(e.Name())
-		if err != nil || !s.served(pid, ifname) || !which(pid) {
+	for _, pid := range pids {
+		if !which(pid) {
 			continue
 		}
 		process, err := os.FindProcess(pid) // holds on to it, not to its number
@@ -51,6 +52,57 @@ func (s *Starter) end(ifname string, which func(pid int) bool) (ended bool, err 
 		ended = true
 	}
 	return ended, nil
+}
+
+// processes returns the numbers of those that serve the interface.
+func (s *Starter) processes(ifname string) (pids []int, err error) {
+	entries, err := os.ReadDir("/proc")
+	if err != nil {
+		return nil, err
+	}
+	for _, e := range entries {
+		if pid, err := strconv.Atoi(e.Name()); err == nil && s.served(pid, ifname) {
+			pids = append(pids, pid)
+		}
+	}
+	return pids, nil
+}
+
+// dying are processes whose end is near, by their pidfds.
+type dying []int
+
+// serving returns the processes that serve the interface now: who listens, or
+// where nobody does any more, who is about to end.
+func (s *Starter) serving(ifname, path string) (last dying) {
+	pids := []int{whoListens(path)}
+	if !s.served(pids[0], ifname) {
+		pids, _ = s.processes(ifname)
+	}
+	for _, pid := range pids {
+		if fd, err := unix.PidfdOpen(pid, 0); err == nil {
+			last = append(last, fd)
+		}
+	}
+	return last
+}
+
+// wait waits for their end, which nothing but a processor's time is between now.
+func (d dying) wait(ctx context.Context) {
+	deadline := time.Now().Add(leaving)
+	for _, fd := range d {
+		for ctx.Err() == nil && time.Now().Before(deadline) {
+			n, err := unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}, int(poll/time.Millisecond)) // #nosec G115 -- a descriptor
+			if n > 0 || err != nil && err != unix.EINTR {
+				break
+			}
+		}
+	}
+}
+
+func (d dying) close() {
+	for _, fd := range d {
+		_ = unix.Close(fd)
+	}
 }
 
 // served reports whether a process was started for the interface, by its

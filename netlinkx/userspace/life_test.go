@@ -176,6 +176,16 @@ func TestReap(t *testing.T) {
 	}
 	wantNothing(t, "wg0")
 
+	// The process is gone as well, however little of a processor it gets.
+	mustStart(t, slowToEnd)
+	run(t, "ip", "link", "del", slowToEnd)
+	if err := starter().Reap(t.Context(), slowToEnd); err != nil {
+		t.Errorf("of one that ends slowly: %v", err)
+	}
+	if pid := deviceProcess(t, slowToEnd); pid != 0 {
+		t.Errorf("process %d is still there", pid)
+	}
+
 	// What a start leaves that is killed before the socket has its name.
 	temp := filepath.Join(SocketDir, ".wg0.sock.new")
 	if err := os.WriteFile(temp, nil, 0o600); err != nil {

@@ -21,6 +21,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// slowToEnd is the interface of a process that gets no processor when all but its
+// end is done.
+const slowToEnd = "slow"
+
 // The roles that the test binary plays besides that of the test: what a
 // Starter starts, and commands whose end a test watches.
 var roles = map[string]func(ifname string) error{
@@ -28,7 +32,11 @@ var roles = map[string]func(ifname string) error{
 		// SIGHUP, as a command has it; Serve has to take that back.
 		ctx, stop := signal.NotifyContext(context.Background(), unix.SIGTERM, unix.SIGINT, unix.SIGHUP)
 		defer stop()
-		return Serve(ctx, ServeOptions{Interface: ifname, Detached: true, LogLevel: os.Getenv("LOG_LEVEL")})
+		err := Serve(ctx, ServeOptions{Interface: ifname, Detached: true, LogLevel: os.Getenv("LOG_LEVEL")})
+		if ifname == slowToEnd {
+			time.Sleep(500 * time.Millisecond)
+		}
+		return err
 	},
 	"foreground": func(ifname string) error {
 		ctx, stop := signal.NotifyContext(context.Background(), unix.SIGTERM, unix.SIGINT)

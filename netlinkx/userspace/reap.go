@@ -17,7 +17,7 @@ import (
 
 // Reap is for after a link was deleted: it waits until no process serves the
 // interface any more, so that its port is free too, and removes the socket of
-// one that was killed. One that was started here and doesn't end, as one that
+// one that was killed. One that was started here is gone then, or in the kernel. One that was started here and doesn't end, as one that
 // is stopped, is killed. A process that goes on answering, which then serves a
 // link of that name elsewhere, is unix.EADDRINUSE.
 func (s *Starter) Reap(ctx context.Context, ifname string) error {
@@ -25,6 +25,11 @@ func (s *Starter) Reap(ctx context.Context, ifname string) error {
 		return err
 	}
 	path := s.pathOf(ifname)
+	var last dying
+	if len(s.Args) > 0 {
+		last = s.serving(ifname, path)
+		defer last.close()
+	}
 	err := reap(ctx, path, leavingSoon)
 	if errors.Is(err, unix.EADDRINUSE) {
 		if len(s.Args) > 0 {
@@ -44,6 +49,7 @@ func (s *Starter) Reap(ctx context.Context, ifname string) error {
 	if err != nil {
 		return fmt.Errorf("waiting for the process behind %s: %w", path, err)
 	}
+	last.wait(ctx)
 	return nil
 }
 

@@ -222,10 +222,10 @@ func TestNamespaceGone(t *testing.T) {
 	// The kernel takes its time with a namespace, and so has the port for as long.
 	busy := b.host.CountUDP(":51821")
 	up := b.host.Start(Bin(t), "up", "--netns", "box", "wg0")
-	time.Sleep(Timeout(500 * time.Millisecond))
+	time.Sleep(time.Second)
 	busy.Stop()
 	if out := up.Wait(20 * time.Second); out.Code != 0 {
-		t.Errorf("with a port that gets free: %v", out)
+		t.Fatalf("with a port that gets free: %v", out)
 	}
 	b.ping()
 	wgctlOK(b.host, "down", "--netns", "box", "wg0")

@@ -61,18 +61,18 @@ func (h *Host) underlay() Underlay {
 // devices are closed that was deleted.
 const goneWithin = 5 * time.Second
 
-// configure changes a device. The port of one whose sockets are in another
-// namespace may be held by one of before, of which the namespace was just deleted:
-// that is waited for.
-func (h *Host) configure(ctx context.Context, name string, c netlinkx.DeviceChange) error {
-	err := h.Devices.Configure(ctx, name, c)
+// onceFree does what takes the port of a device. Where its sockets are in another
+// namespace the port may be held by a device of before, whose namespace was just
+// deleted: that is waited for.
+func (h *Host) onceFree(ctx context.Context, do func() error) error {
+	err := do()
 	for until := time.Now().Add(goneWithin); h.Underlay != nil && errors.Is(err, unix.EADDRINUSE) && time.Now().Before(until); {
 		select {
 		case <-ctx.Done():
 			return err
 		case <-time.After(50 * time.Millisecond):
 		}
-		err = h.Devices.Configure(ctx, name, c)
+		err = do()
 	}
 	return err
 }

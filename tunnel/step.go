@@ -169,7 +169,7 @@ func (s socketDel) Undo() Step                            { return nil }
 func (s socketDel) String() string                        { return "rm -f /run/wireguard/" + s.name + ".sock" }
 
 func (s linkSet) Do(ctx context.Context, h *Host) error {
-	return h.Links.LinkSet(ctx, s.name, s.mtu, s.up)
+	return h.onceFree(ctx, func() error { return h.Links.LinkSet(ctx, s.name, s.mtu, s.up) })
 }
 func (s linkSet) Undo() Step {
 	return linkSet{name: s.name, mtu: s.prevMTU, prevMTU: s.mtu, up: s.prevUp, prevUp: s.up}
@@ -327,7 +327,7 @@ func (s deviceSet) Do(ctx context.Context, h *Host) error {
 	for {
 		n := min(len(rest), atOnce)
 		part.Peers, rest = rest[:n], rest[n:]
-		if err := h.configure(ctx, s.name, part); err != nil {
+		if err := h.onceFree(ctx, func() error { return h.Devices.Configure(ctx, s.name, part) }); err != nil {
 			return err
 		}
 		h.progress(len(s.next.Peers)-len(rest), len(s.next.Peers), "peers")

@@ -170,9 +170,11 @@ func (a *Agent) watch(ctx context.Context, orders *orders) error {
 				a.Notify("STOPPING=1", "STATUS=taken down by another command")
 				return nil
 			}
-			if look.Reset(every); a.hung {
-				look.Reset(min(every, hungAgain))
+			next := every
+			if a.hung {
+				next = min(every, hungAgain)
 			}
+			look.Reset(next)
 		}
 		if orders.last() == 0 && err != nil {
 			return err
@@ -268,11 +270,10 @@ func (a *Agent) look(ctx context.Context) (gone bool, err error) {
 	defer s.ForgetKeys() // there are many looks, and each has a copy
 	// Who takes a core of a device stops it for a while: sessions aren't given up
 	// for that.
-	if wasHung := a.hung; s.Link != nil && s.Link.Hung {
-		if a.hung = true; !wasHung {
-			a.Say(fmt.Sprintf("%s is %s; looking again", a.Name, s.Status().State))
-			return false, nil
-		}
+	if s.Link != nil && s.Link.Hung && !a.hung {
+		a.hung = true
+		a.Say(fmt.Sprintf("%s is %s; looking again", a.Name, s.Status().State))
+		return false, nil
 	}
 	a.hung = false
 	if s.Up() {

@@ -27,9 +27,8 @@ const changed = "changed"
 // inIfname are the characters of wg-quick's interface names (its parse_options).
 const inIfname = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_=+.-"
 
-// isIfname reports whether wg-quick takes a name for an interface's. No regular
-// expression: compiling one takes longer than all else that an up of one peer
-// does here.
+// isIfname reports whether wg-quick takes a name for an interface's. It is no
+// regular expression, which each run would compile for a name or two.
 func isIfname(name string) bool {
 	return name != "" && len(name) < unix.IFNAMSIZ && strings.Trim(name, inIfname) == ""
 }

@@ -26,8 +26,8 @@ func detach() {
 }
 
 // closeForeign closes what was inherited by accident, from a descriptor on: a
-// lock of flock(1), a pipe of a shell. What this process opened itself is close-on-exec, and what
-// came over an exec can't be.
+// lock of flock(1), a pipe of a shell. What this process opened itself is
+// close-on-exec, and what came over an exec can't be.
 func closeForeign(first int) {
 	for _, fd := range openFDs() {
 		if fd < first {

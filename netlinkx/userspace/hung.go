@@ -23,8 +23,8 @@ func (s *Starter) endHung(ifname string) (ended bool, err error) {
 	return s.end(ifname, func(int) bool { return true })
 }
 
-// endStopped is endHung for those that a signal or a debugger has stopped: they can't notice
-// that their link is gone, and nobody needs to wait for it.
+// endStopped is endHung for those that a signal or a debugger has stopped: they
+// can't notice that their link is gone, and nobody needs to wait for it.
 func (s *Starter) endStopped(ifname string) (ended bool, err error) {
 	return s.end(ifname, func(pid int) bool {
 		stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))

@@ -17,9 +17,9 @@ import (
 
 // Reap is for after a link was deleted: it waits until no process serves the
 // interface any more, so that its port is free too, and removes the socket of
-// one that was killed. One that was started here is gone then, or in the kernel. One that was started here and doesn't end, as one that
-// is stopped, is killed. A process that goes on answering, which then serves a
-// link of that name elsewhere, is unix.EADDRINUSE.
+// one that was killed. One that was started here has ended then; where it doesn't
+// by itself, as one that is stopped, it is killed. A process that goes on
+// answering, which then serves a link of that name elsewhere, is unix.EADDRINUSE.
 func (s *Starter) Reap(ctx context.Context, ifname string) error {
 	if err := checkName(ifname); err != nil {
 		return err

@@ -27,11 +27,14 @@ func (s *dnsSite) capture(h *Host, link, filter string) capture {
 	return capture{p, file}
 }
 
-// captureLookUps takes what the client sends around the tunnel to a nameserver,
-// in the clear or by TLS.
+// toNameservers is what is sent to one, in the clear or by TLS. What one sends is
+// left out: it goes on answering a connection that was begun before the capture.
+const toNameservers = "dst port 53 or dst port 853"
+
+// captureLookUps takes what the client sends around the tunnel to a nameserver.
 func (s *dnsSite) captureLookUps() capture {
 	s.client.t.Helper()
-	return s.capture(s.client, "eth0", "port 53 or port 853")
+	return s.capture(s.client, "eth0", toNameservers)
 }
 
 // packets ends the capture and returns a line for each.

@@ -33,7 +33,7 @@ type witness struct{ outside, inside capture }
 // watch starts looking at both sides, at look-ups in the clear and by TLS.
 func (s *dnsSite) watch() witness {
 	s.client.t.Helper()
-	return witness{s.captureLookUps(), s.capture(s.hub, "wg0", "port 53 or port 853")}
+	return witness{s.captureLookUps(), s.capture(s.hub, "wg0", toNameservers)}
 }
 
 // onlyInside ends the watch, and fails the test unless the names were asked

@@ -3,6 +3,7 @@
 package main
 
 import (
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -57,5 +58,29 @@ func TestBars(t *testing.T) {
 	}
 	if got := verdicts(4, 5)["up, 65,000 peers: peak memory of wgctl's own process"]; !strings.HasPrefix(got, "too few") {
 		t.Errorf("memory of four rounds: %q", got)
+	}
+}
+
+// What a run adds to stays, but for what it measured again, and only if it is of
+// the same programs.
+func TestAdd(t *testing.T) {
+	facts := func(wgctl, took string) []fact { return []fact{{"wgctl", wgctl}, {"took", took}} }
+	row := func(operation string, peers int, tool string, rounds int) result {
+		return result{Operation: operation, Peers: peers, Tool: tool, Rounds: rounds}
+	}
+	earlier := report{Title: "Kernel device", Facts: facts("1", "5m"), Results: []result{
+		row(bringUp, 1, wgctlTool, 1), row(bringUp, 10, wgctlTool, 1), row(bringUp, 10, floorTool, 1), row("down", 1, wgctlTool, 1),
+	}}
+	r := report{Title: "Kernel device", Facts: facts("1", "2m"), Results: []result{row(removal, 10, wgctlTool, 2), row(bringUp, 10, wgctlTool, 2)}}
+	if err := r.add(earlier); err != nil {
+		t.Fatal(err)
+	}
+	want := []result{row(bringUp, 1, wgctlTool, 1), row(bringUp, 10, wgctlTool, 2), row("down", 1, wgctlTool, 1), row(removal, 10, wgctlTool, 2)}
+	if !slices.Equal(r.Results, want) || r.Facts[1].Value != "5m, 2m" {
+		t.Errorf("%v, %v; want %v", r.Results, r.Facts, want)
+	}
+	other := report{Title: "Kernel device", Facts: facts("2", "2m")}
+	if err := other.add(earlier); err == nil || err.Error() != "wgctl of the earlier results is 1, not 2" {
+		t.Errorf("of another version: %v", err)
 	}
 }

@@ -42,6 +42,8 @@ type bench struct {
 	budget  time.Duration // for the rounds of one tool and size, after the first
 	within  time.Duration // for all; what would not be done in time isn't begun; 0: no limit
 	quick   int           // the most peers that wg-quick is given
+	floors  int           // the most peers of the floor
+	adds    bool          // to the results of an earlier run
 	removal int           // peers of tunnels that are only taken down; 0: none
 	whole   int           // the most peers of tunnels that go more than up and down
 	trace   bool
@@ -187,7 +189,10 @@ func (b *bench) tunnels(ctx context.Context, peers int) error {
 		return err
 	}
 	base := filepath.Join(b.files, fmt.Sprint(peers))
-	tools := []string{wgctlTool, floorTool}
+	tools := []string{wgctlTool}
+	if peers <= b.floors {
+		tools = append(tools, floorTool)
+	}
 	if peers <= b.quick {
 		tools = append(tools, wgQuickTool)
 	}

@@ -59,8 +59,10 @@ func command(ctx context.Context, args []string) error {
 	f.DurationVar(&b.budget, "budget", time.Minute, "what the rounds of one tool at one size may take, but for the first")
 	f.DurationVar(&b.within, "within", 0, "what all may take; what would not be done in time isn't begun; 0: no limit")
 	f.IntVar(&b.quick, "wg-quick", 10000, "the most peers that wg-quick is given")
+	f.IntVar(&b.floors, "floor", 100000, "the most peers that the floor is given")
 	f.IntVar(&b.removal, "removal", 0, "peers of tunnels that are only taken down, while others change addresses; 0: none")
 	f.IntVar(&b.whole, "whole", 10000, "the most peers of tunnels that are reloaded and shown, too")
+	f.BoolVar(&b.adds, "add", false, "keep what the results of an earlier run, of the same programs, have of other operations and sizes")
 	f.BoolVar(&b.trace, "count", true, "count netlink messages and processes, by strace")
 	f.StringVar(&out, "out", "build/bench", "folder of the results")
 	f.StringVar(&doc, "doc", "docs/benchmarks.md", "the page that is written")
@@ -111,19 +113,42 @@ func (b *bench) measure(ctx context.Context, out string) error {
 			return err
 		}
 	}
+	path := filepath.Join(out, b.name()+".json")
+	var earlier report
+	if b.adds {
+		var err error
+		if earlier, err = read(path); err != nil {
+			return err
+		}
+	}
 	start := time.Now()
 	if b.within > 0 {
 		b.deadline = start.Add(b.within)
 	}
 	err := b.run(ctx)
 	r := report{Title: b.title(), Facts: b.facts(time.Since(start)), Results: b.results.all()}
+	if b.adds {
+		err = errors.Join(err, r.add(earlier))
+	}
 	table(os.Stdout, r)
 	barTable(os.Stdout, r)
 	text, merr := json.MarshalIndent(r, "", "\t")
 	if merr == nil {
-		merr = os.WriteFile(filepath.Join(out, b.name()+".json"), text, 0o644)
+		merr = os.WriteFile(path, text, 0o644)
 	}
 	return errors.Join(err, merr)
+}
+
+// read returns the report that a run left.
+func read(path string) (r report, err error) {
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return r, err
+	}
+	if err := json.Unmarshal(text, &r); err != nil {
+		return r, fmt.Errorf("reading %s: %w", path, err)
+	}
+	return r, nil
 }
 
 func (b *bench) backend() string {

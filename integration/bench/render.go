@@ -4,7 +4,6 @@ package main
 
 import (
 	"cmp"
-	"encoding/json"
 	"fmt"
 	"io"
 	"os"
@@ -96,9 +95,10 @@ netlink messages and does nothing else, on the same files, by turns, each round 
 - systemd-networkd makes no other devices than the kernel's, and runs on a bus of its own, without udev. Its up is ` + "`networkctl reload`" + `, once the files are
   there, and the wait until the last route is; its down is ` + "`networkctl delete`" + `, and the wait until the link is gone. A device that is there it doesn't change when its
   file does. What it takes itself, beside networkctl, is in neither processor nor memory, and nothing is counted.
-- What an embedded device takes for its peers, it takes whoever starts it: of the processor time of an up of 10,000 more than half is one
-  Diffie-Hellman a peer, 70 µs here, which wireguard-go computes one after the other when a peer is made (NewPeer in its device/peer.go), and a
-  tenth the first touch of 25 KiB of memory a peer. The floor has all of this too, and with 1,000 peers hardly anything else.
+- What an embedded device takes for its peers, it takes whoever starts it: a request for 1,000 peers to a device of wireguard-go, without any
+  tunnel around it, is answered after 116 ms here. 88 µs a peer are two scalar multiplications on Curve25519, which it computes one after the other
+  as peers are made (NewPeer in its device/peer.go); one of the two is for a public key that nobody asked for (NewPrivateKey of Go's crypto/ecdh, up to
+  Go 1.27). A tenth is the first touch of 25 KiB of memory a peer. The floor has all of this too, and with 1,000 peers hardly anything else.
 `
 
 // render writes the page from all reports of a folder.
@@ -111,13 +111,9 @@ func render(dir, doc string) error {
 	var page strings.Builder
 	page.WriteString(introduction)
 	for _, path := range paths {
-		text, err := os.ReadFile(path)
+		r, err := read(path)
 		if err != nil {
 			return err
-		}
-		var r report
-		if err := json.Unmarshal(text, &r); err != nil {
-			return fmt.Errorf("reading %s: %w", path, err)
 		}
 		section(&page, r)
 	}

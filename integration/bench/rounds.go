@@ -4,6 +4,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -77,13 +78,53 @@ func (r *results) all() []result {
 			h.Memory = max(h.Memory, c.Memory)
 		}
 	}
-	slices.SortStableFunc(out, func(a, b result) int {
-		if d := slices.Index(names, a.Operation) - slices.Index(names, b.Operation); d != 0 {
+	sortResults(out, names)
+	return out
+}
+
+// sortResults puts the operations in this order, each from few peers to many.
+func sortResults(list []result, operations []string) {
+	slices.SortStableFunc(list, func(a, b result) int {
+		if d := slices.Index(operations, a.Operation) - slices.Index(operations, b.Operation); d != 0 {
 			return d
 		}
 		return a.Peers - b.Peers
 	})
-	return out
+}
+
+// add takes what an earlier report has of operations at sizes that this one
+// doesn't have: the tools of one stay those of one run. The earlier is of the
+// same programs, machine and rounds.
+func (r *report) add(earlier report) error {
+	if r.Title != earlier.Title {
+		return fmt.Errorf("the earlier results are of another device: %s", earlier.Title)
+	}
+	for i, f := range r.Facts {
+		if i >= len(earlier.Facts) || f.Name != earlier.Facts[i].Name {
+			return errors.New("the earlier results are of another version")
+		}
+		old := earlier.Facts[i].Value
+		switch {
+		case f.Name == "date" || f.Name == "took":
+			r.Facts[i].Value = old + ", " + f.Value
+		case f.Name != "rounds" && f.Value != old:
+			return fmt.Errorf("%s of the earlier results is %s, not %s", f.Name, old, f.Value)
+		}
+	}
+	var operations []string
+	own := slices.Clone(r.Results)
+	for _, h := range earlier.Results {
+		if !slices.ContainsFunc(own, func(o result) bool { return o.Operation == h.Operation && o.Peers == h.Peers }) {
+			r.Results = append(r.Results, h)
+		}
+	}
+	for _, h := range slices.Concat(earlier.Results, own) {
+		if !slices.Contains(operations, h.Operation) {
+			operations = append(operations, h.Operation)
+		}
+	}
+	sortResults(r.Results, operations)
+	return nil
 }
 
 func median(list []cost, of func(cost) time.Duration) (middle, least time.Duration) {

@@ -200,7 +200,7 @@ func (b *bench) tunnels(ctx context.Context, peers int) error {
 	if err != nil {
 		return err
 	}
-	if b.kernel && peers <= b.whole && hasNetworkd() {
+	if b.kernel && peers <= b.quick && hasNetworkd() {
 		tools = append(tools, networkdTool)
 	}
 	return b.alternate(ctx, peers, tools, func(tool, trace string) []step {

@@ -58,7 +58,7 @@ func command(ctx context.Context, args []string) error {
 	f.IntVar(&b.rounds, "rounds", 5, "rounds of each tool at each size")
 	f.DurationVar(&b.budget, "budget", time.Minute, "what the rounds of one tool at one size may take, but for the first")
 	f.DurationVar(&b.within, "within", 0, "what all may take; what would not be done in time isn't begun; 0: no limit")
-	f.IntVar(&b.quick, "wg-quick", 10000, "the most peers that wg-quick is given")
+	f.IntVar(&b.quick, "wg-quick", 10000, "the most peers that wg-quick and systemd-networkd are given")
 	f.IntVar(&b.floors, "floor", 100000, "the most peers that the floor is given")
 	f.IntVar(&b.removal, "removal", 0, "peers of tunnels that are only taken down, while others change addresses; 0: none")
 	f.IntVar(&b.whole, "whole", 10000, "the most peers of tunnels that are reloaded and shown, too")

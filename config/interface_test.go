@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"strings"
 	"testing"
 )
 
@@ -42,6 +43,26 @@ func TestLoadInterface(t *testing.T) {
 	cfg, _, err := LoadInterface(behind)
 	if err != nil || cfg.Interface.MTU != 1400 || len(cfg.Interface.Addresses) != 1 {
 		t.Errorf("got %+v, %v", cfg, err)
+	}
+}
+
+// A header of an [Interface] is found wherever it stands in what is read at once,
+// however it is written.
+func TestLoadInterfaceBehindMuch(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "wg0.conf")
+	const peer = "[Peer]\nPublicKey = AQAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=\n"
+	for _, header := range []string{"[Interface]", "\t[INTERFACE] # [Peer]", " [ i n t e r f a c e ]"} {
+		for pad := range 30 {
+			text := peer + strings.Repeat("# [\n", (64<<10-len(peer))/4-10) + strings.Repeat("#\n", 15+pad/2) + strings.Repeat("\n", pad%2) +
+				header + "\nListenPort = 7\n" + peer
+			if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			cfg, _, err := LoadInterface(path)
+			if err != nil || cfg.Interface.ListenPort == nil {
+				t.Fatalf("%q, %d bytes before the end of a read: %+v, %v", header, pad, cfg, err)
+			}
+		}
 	}
 }
 

@@ -61,6 +61,27 @@ func (l *lineReader) last(rest []byte) ([]byte, error) {
 	return withoutCR(rest)
 }
 
+// skip goes to the line with the next "[" that may begin the header of an
+// [Interface], or behind all whole lines that have been read.
+func (l *lineReader) skip() {
+	rest := l.buf[l.at:]
+	end := len(rest)
+	for i := 0; i < end; i++ {
+		n := bytes.IndexByte(rest[i:], '[')
+		if n < 0 {
+			break
+		}
+		i += n
+		name := bytes.TrimLeft(rest[i+1:], space)
+		if len(name) > 0 && name[0]|0x20 == 'i' {
+			end = i
+		}
+	}
+	end = bytes.LastIndexByte(rest[:end], '\n') + 1
+	l.num += bytes.Count(rest[:end], []byte("\n"))
+	l.at += end
+}
+
 func withoutCR(line []byte) ([]byte, error) {
 	line = bytes.TrimSuffix(line, []byte("\r"))
 	if len(line) > maxLine {

@@ -66,20 +66,20 @@ func squashInPlace(b []byte) []byte {
 type normaliser struct {
 	*report
 	out       []byte
-	read      func([]byte) // is given whole entries of what is written
-	section   section      // where wg thinks it is
-	forQuick  bool         // whether wg-quick, too, sees an [Interface] here
-	header    bool         // whether there was any header
-	iface     bool         // whether there was an [Interface]
-	peers     int          // how many [Peer] sections there were
-	keyed     bool         // whether this section had a PublicKey
-	empty     int          // how many keys had no value
-	keyless   int          // how many [Peer] sections had none: enough, and the rest isn't read
-	named     bool         // whether a comment of this section gave a name: the first counts
-	commented bool         // in the comments after a peer that was commented out
-	layout    *layout      // where entries stand, for edits; or nil
-	noPeers   bool         // peers aren't read
-	refers    bool         // something said of a peer isn't all in the file
+	read      func([]byte) []byte // is given whole entries of what is written, for room for more
+	section   section             // where wg thinks it is
+	forQuick  bool                // whether wg-quick, too, sees an [Interface] here
+	header    bool                // whether there was any header
+	iface     bool                // whether there was an [Interface]
+	peers     int                 // how many [Peer] sections there were
+	keyed     bool                // whether this section had a PublicKey
+	empty     int                 // how many keys had no value
+	keyless   int                 // how many [Peer] sections had none: enough, and the rest isn't read
+	named     bool                // whether a comment of this section gave a name: the first counts
+	commented bool                // in the comments after a peer that was commented out
+	layout    *layout             // where entries stand, for edits; or nil
+	noPeers   bool                // peers aren't read
+	refers    bool                // something said of a peer isn't all in the file
 }
 
 // readAtOnce is how much is written, in bytes, before it is read: so that not
@@ -93,8 +93,7 @@ const moreSection = "more"
 // flush has what was written read, if it is so much.
 func (n *normaliser) flush(bytes int) {
 	if n.read != nil && len(n.out) > bytes {
-		n.read(n.out)
-		n.out = n.out[:0]
+		n.out = n.read(n.out)[:0]
 	}
 }
 
@@ -105,6 +104,10 @@ func (n *normaliser) normalise(r io.Reader) error {
 	defer lines.forget()
 	var err error
 	for err == nil && !n.full() && n.keyless <= maxReports && !n.crowded {
+		if n.noPeers && n.section == peerSection {
+			lines.skip()
+			n.keyed = true
+		}
 		var line []byte
 		if line, err = lines.next(); err != nil {
 			break

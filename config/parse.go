@@ -3,7 +3,6 @@
 package config
 
 import (
-	"crypto/sha256"
 	"encoding/hex"
 	"io"
 	"strconv"
@@ -36,15 +35,20 @@ func parse(n *normaliser, r io.Reader) (*Config, []Warning, error) {
 	return b.cfg, n.report.warns(), nil
 }
 
-// build makes values of the text, each by itself.
+// build makes values of the text, each by itself, while the normaliser goes on
+// with the text behind.
 func build(n *normaliser, r io.Reader) (*builder, error) {
 	rep := n.report
-	b := &builder{report: rep, cfg: &Config{file: rep.file, lines: newPlaces()}, badValue: map[place]bool{}}
-	n.read = b.read
-	digest := sha256.New()
-	if err := n.normalise(io.TeeReader(r, digest)); err != nil {
+	b := &builder{report: &report{file: rep.file}, cfg: &Config{file: rep.file, lines: newPlaces()}, badValue: map[place]bool{}}
+	begun := reading{b: b, whole: rep}
+	n.read = begun.next
+	digest := newDigest()
+	err := n.normalise(io.TeeReader(r, digest))
+	begun.end()
+	if err != nil {
 		return nil, err
 	}
+	b.report = rep
 	b.endSection()
 	b.cfg.digest, b.cfg.refers = hex.EncodeToString(digest.Sum(nil)), n.refers
 	forgetInput(digest)

@@ -45,6 +45,22 @@ func (r *report) warnf(rule string, line int, s section, key, format string, arg
 	}
 }
 
+// take moves what another report of the file has to r.
+func (r *report) take(part *report) {
+	for _, e := range part.errors {
+		if !r.full() {
+			r.errors = append(r.errors, e)
+		}
+	}
+	for _, w := range part.warnings {
+		if len(r.warnings) <= maxReports {
+			r.warnings = append(r.warnings, w)
+		}
+	}
+	r.crowded = r.crowded || part.crowded
+	part.errors, part.warnings = nil, nil
+}
+
 func (r *report) entry(line int, s section, key, format string, args []any) *Error {
 	return &Error{File: r.file, Line: line, Section: s.String(), Key: key, Msg: fmt.Sprintf(format, args...)}
 }

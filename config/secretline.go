@@ -25,11 +25,21 @@ func secretKey(s section) string {
 	return ""
 }
 
+// mayBeSecret reports whether a line begins as PrivateKey and PresharedKey do,
+// for which wg allows white space between all letters.
+func mayBeSecret(line []byte) bool {
+	if len(line) == 0 || line[0]|0x20 != 'p' {
+		return false
+	}
+	line = bytes.TrimLeft(line[1:], space)
+	return len(line) > 0 && line[0]|0x20 == 'r'
+}
+
 // secretIn returns the secret that a line gives a section. Where that is no key
 // the line is to be looked at like any other.
 func secretIn(line []byte, s section) (*Secret, bool) {
 	line = bytes.TrimLeft(line, space)
-	if len(line) == 0 || line[0]|0x20 != 'p' || bytes.IndexByte(line, 0) >= 0 {
+	if !mayBeSecret(line) || bytes.IndexByte(line, 0) >= 0 {
 		return nil, false
 	}
 	line, _, _ = bytes.Cut(line, []byte("#"))

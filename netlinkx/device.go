@@ -25,18 +25,6 @@ func (k *Kernel) Device(ctx context.Context, name string) (Device, error) {
 	return uapiGet(ctx, k.uapiPath(name), name)
 }
 
-// deviceInto is Device with the peers read into a sink, a new one for each try.
-func (k *Kernel) deviceInto(ctx context.Context, name string, sink func() peerSink) (Device, error) {
-	l, err := k.Link(ctx, name)
-	if err != nil {
-		return Device{}, err
-	}
-	if l.Kind == kindWireGuard {
-		return k.kernelDeviceInto(ctx, name, sink)
-	}
-	return uapiDeviceInto(name, uapiAt(ctx, k.uapiPath(name)), sink())
-}
-
 // Generation asks the process of an embedded device.
 func (k *Kernel) Generation(ctx context.Context, name string) (string, error) {
 	return uapiGeneration(ctx, k.uapiPath(name))

@@ -159,16 +159,6 @@ func uapiAt(ctx context.Context, path string) uapiExchange {
 // uapiDeviceOf reads a device by an exchange.
 func uapiDeviceOf(name string, exchange uapiExchange) (Device, error) {
 	var peers peerList
-	d, err := uapiDeviceInto(name, exchange, &peers)
-	if err != nil {
-		return Device{}, err
-	}
-	d.Peers = peers.all()
-	return d, nil
-}
-
-// uapiDeviceInto reads the peers into a sink.
-func uapiDeviceInto(name string, exchange uapiExchange, peers peerSink) (Device, error) {
 	d := Device{Name: name, Backend: BackendUserspace}
 	defer func() { clear(d.PrivateKey[:]) }() // whoever called has a copy
 	var peer *Peer
@@ -184,7 +174,7 @@ func uapiDeviceInto(name string, exchange uapiExchange, peers peerSink) (Device,
 	if err != nil {
 		return Device{}, err
 	}
-	d.PublicKey = d.PrivateKey.PublicKey()
+	d.PublicKey, d.Peers = d.PrivateKey.PublicKey(), peers.all()
 	return d, nil
 }
 

@@ -50,7 +50,7 @@ func (s *State) seal(r *Record) *Seal {
 	if !r.Sealable || len(r.Spec.Lifted.Routes) > 0 {
 		return nil
 	}
-	seal := &Seal{Program: program(), Peers: netlinkx.SumOfPeers(s.Device.Peers), Routes: netlinkx.SumOfRoutes(s.Routes)}
+	seal := &Seal{Program: program(), Peers: netlinkx.SumOfPeers(&s.Device), Routes: netlinkx.SumOfRoutes(s.Routes)}
 	for _, p := range r.Spec.Device.Peers {
 		for _, a := range p.AllowedIPs {
 			if f := routes.FamilyOf(a); !slices.Contains(seal.Families, f) {

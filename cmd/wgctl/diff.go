@@ -76,6 +76,7 @@ func meant(ctx context.Context, ui *ui, arg string) (*config.Config, error) {
 			return nil, err
 		}
 	}
+	ui.collectLate(path)
 	cfg, warnings, err := config.Load(ctx, path)
 	ui.warnings(warnings)
 	if err == nil {

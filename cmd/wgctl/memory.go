@@ -3,6 +3,7 @@
 package main
 
 import (
+	"os"
 	"runtime/debug"
 	"sync"
 )
@@ -11,11 +12,15 @@ import (
 const (
 	garbageBase = 48 << 20 // bytes
 	garbagePeer = 2 << 10
+
+	smallFile = 4 << 20 // bytes
+	peerText  = 128     // bytes: most peers have more
 )
 
 var parsed struct {
 	sync.Mutex
-	peers int // of all the files that this process has read
+	peers    int // of all the files that this process has read
+	expected int // of the small ones before they were
 }
 
 // collectLess lets garbage lie in a process that ends soon, but no more than a
@@ -28,6 +33,24 @@ func (u *ui) collectLess(peers int) {
 	parsed.Lock()
 	defer parsed.Unlock()
 	parsed.peers += peers
+	letLie()
+}
+
+// collectLate does so before a file is read, if it is small: of a large one
+// nobody knows yet what it comes to.
+func (u *ui) collectLate(path string) {
+	fi, err := os.Stat(path)
+	if u.stays || err != nil || !fi.Mode().IsRegular() || fi.Size() > smallFile {
+		return
+	}
+	parsed.Lock()
+	defer parsed.Unlock()
+	parsed.expected += int(fi.Size() / peerText)
+	letLie()
+}
+
+// letLie is called with parsed locked.
+func letLie() {
 	debug.SetGCPercent(400)
-	debug.SetMemoryLimit(int64(garbageBase + garbagePeer*parsed.peers))
+	debug.SetMemoryLimit(int64(garbageBase + garbagePeer*(parsed.peers+parsed.expected)))
 }

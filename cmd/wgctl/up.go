@@ -239,6 +239,7 @@ func find(rs *tunnel.Records, arg string) (*input, error) {
 }
 
 func (in *input) parse(ctx context.Context, ui *ui, arg string) error {
+	ui.collectLate(in.path)
 	cfg, warnings, err := config.Load(ctx, in.path)
 	if errors.Is(err, os.ErrNotExist) && in.path != arg {
 		return withHint(err, "a file elsewhere is named by a path with a slash, as ./wg0.conf")

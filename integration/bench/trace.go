@@ -9,7 +9,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"time"
 )
@@ -132,17 +131,13 @@ func (c *counts) line(line string) {
 // changes returns 1 for a message that isn't a question.
 func changes(message string) int {
 	head, _, _ := strings.Cut(message, "}")
-	for _, question := range []string{"RTM_GET", "NFT_MSG_GET", "nlctrl", "NLM_F_DUMP", "NLMSG_DONE"} {
+	// The two bits of NLM_F_DUMP stand as a number where strace doesn't know the
+	// flags of a protocol: of generic netlink, and where another thread has just
+	// opened the socket.
+	for _, question := range []string{"RTM_GET", "NFT_MSG_GET", "nlctrl", "NLM_F_DUMP", "|0x300", "NLMSG_DONE"} {
 		if strings.Contains(head, question) {
 			return 0
 		}
-	}
-	// Of a socket that another thread has just opened strace doesn't know the
-	// protocol. In that of routes each third type of four asks (rtnetlink.h).
-	_, number, _ := strings.Cut(head, "nlmsg_type=0x")
-	number, _, _ = strings.Cut(number, " ")
-	if n, err := strconv.ParseUint(number, 16, 16); err == nil && n&3 == 2 && strings.Contains(head, "|0x300") {
-		return 0
 	}
 	return 1
 }

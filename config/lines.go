@@ -67,6 +67,8 @@ type normaliser struct {
 	*report
 	out       []byte
 	read      func([]byte) []byte // is given whole entries of what is written, for room for more
+	wait      func()              // until they have been read
+	since     int                 // lines since some were given to read
 	section   section             // where wg thinks it is
 	forQuick  bool                // whether wg-quick, too, sees an [Interface] here
 	header    bool                // whether there was any header
@@ -87,6 +89,10 @@ type normaliser struct {
 // read behind more faults than are told.
 const readAtOnce = 64 << 10
 
+// waitAfter is how many lines behind what was given to read are looked at before it
+// has been: much may be wrong with it, which ends the reading.
+const waitAfter = 4096
+
 // moreSection is the header of what goes on with the section before.
 const moreSection = "more"
 
@@ -94,6 +100,7 @@ const moreSection = "more"
 func (n *normaliser) flush(bytes int) {
 	if n.read != nil && len(n.out) > bytes {
 		n.out = n.read(n.out)[:0]
+		n.since = 0
 	}
 }
 
@@ -107,6 +114,10 @@ func (n *normaliser) normalise(r io.Reader) error {
 		if n.noPeers && n.section == peerSection {
 			lines.skip()
 			n.keyed = true
+		}
+		if n.since++; n.since == waitAfter && n.wait != nil {
+			n.wait()
+			continue
 		}
 		var line []byte
 		if line, err = lines.next(); err != nil {
@@ -122,6 +133,9 @@ func (n *normaliser) normalise(r io.Reader) error {
 		if !n.passedOver(line) && !n.idle(line) && !n.secretLine(lines.num, line) {
 			n.line(lines.num, string(line))
 		}
+	}
+	if n.wait != nil {
+		n.wait()
 	}
 	switch {
 	case n.crowded: // and said where

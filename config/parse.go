@@ -41,7 +41,7 @@ func build(n *normaliser, r io.Reader) (*builder, error) {
 	rep := n.report
 	b := &builder{report: &report{file: rep.file}, cfg: &Config{file: rep.file, lines: newPlaces()}, badValue: map[place]bool{}}
 	begun := reading{b: b, whole: rep}
-	n.read = begun.next
+	n.read, n.wait = begun.next, begun.end
 	digest := newDigest()
 	err := n.normalise(io.TeeReader(r, digest))
 	begun.end()
@@ -50,8 +50,7 @@ func build(n *normaliser, r io.Reader) (*builder, error) {
 	}
 	b.report = rep
 	b.endSection()
-	b.cfg.digest, b.cfg.refers = hex.EncodeToString(digest.Sum(nil)), n.refers
-	forgetInput(digest)
+	b.cfg.digest, b.cfg.refers = hex.EncodeToString(endDigest(digest)), n.refers
 	return b, nil
 }
 

@@ -47,18 +47,19 @@ func (r *report) warnf(rule string, line int, s section, key, format string, arg
 
 // take moves what another report of the file has to r.
 func (r *report) take(part *report) {
-	for _, e := range part.errors {
-		if !r.full() {
-			r.errors = append(r.errors, e)
-		}
-	}
-	for _, w := range part.warnings {
-		if len(r.warnings) <= maxReports {
-			r.warnings = append(r.warnings, w)
-		}
-	}
+	r.errors = firstOf(append(r.errors, part.errors...))
+	r.warnings = firstOf(append(r.warnings, part.warnings...))
 	r.crowded = r.crowded || part.crowded
 	part.errors, part.warnings = nil, nil
+}
+
+// firstOf returns those that stand first in the file, if there are too many.
+func firstOf(list []*Error) []*Error {
+	if len(list) > maxReports+1 {
+		sort.SliceStable(list, func(i, j int) bool { return list[i].Line < list[j].Line })
+		list = list[:maxReports+1]
+	}
+	return list
 }
 
 func (r *report) entry(line int, s section, key, format string, args []any) *Error {

@@ -97,10 +97,11 @@ func (b *builder) secret(value string) (*Secret, bool) {
 	return &s, true
 }
 
-// forgetInput makes a hash forget the last block that it was given.
-func forgetInput(h hash.Hash) {
+// endDigest returns the digest of a text with zeros behind it, so that the hash has
+// none of the text any more, nor makes a copy at its end.
+func endDigest(h hash.Hash) []byte {
 	_, _ = h.Write(make([]byte, 2*h.BlockSize()))
-	h.Reset()
+	return h.Sum(nil)
 }
 
 // ForgetKeys clears the keys that were read. What else stands in c stays.

@@ -52,5 +52,5 @@ func (u *ui) collectLate(path string) {
 // letLie is called with parsed locked.
 func letLie() {
 	debug.SetGCPercent(400)
-	debug.SetMemoryLimit(int64(garbageBase + garbagePeer*(parsed.peers+parsed.expected)))
+	debug.SetMemoryLimit(int64(garbageBase + garbagePeer*max(parsed.peers, parsed.expected)))
 }

@@ -26,8 +26,7 @@ func within(t *testing.T, what string, f func()) {
 // one for all that it has to say, also when it stops between the choice and the
 // step: 5 seconds at the most, one line, and the host as before.
 func TestResolvedHangsShort(t *testing.T) {
-	Only(t, Userspace)
-	t.Parallel()
+	Only(t, Userspace) // and not beside other tests: of 5 seconds 4 are the limit
 	h := newTunnelHost(t, "h")
 	h.Hide("resolvconf")
 	h.Sh("ip link add eth0 type veth peer name eth1; ip link set eth0 up; ip link set eth1 up; ip address add 192.0.2.2/24 dev eth0")
@@ -98,8 +97,7 @@ func TestDNSLooksOnly(t *testing.T) {
 // A NetworkManager that hangs when the tunnel goes is still to be told, and down
 // says so; look-ups go as before all the same.
 func TestNetworkManagerHangsDown(t *testing.T) {
-	Only(t, Userspace)
-	t.Parallel()
+	Only(t, Userspace) // and not beside other tests, as TestResolvedHangsShort
 	s := newDNSSite(t)
 	n := startNetworkManager(t, s.client)
 	before := n.view()

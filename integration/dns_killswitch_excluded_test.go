@@ -41,7 +41,7 @@ func TestDNSKillSwitchExcluded(t *testing.T) {
 		around = s.captureLookUps()
 		s.tunnel(fullAllowed, "KillSwitch = on", excluded)
 		wgctlOK(s.client, "reload", "wg0")
-		s.asked(3)
+		s.asked(10)
 		around.some(everyWay...)
 		s.tunnel(fullAllowed, "DNS = "+hubLAN4, "KillSwitch = on", excluded)
 		wgctlOK(s.client, "reload", "wg0")

@@ -53,7 +53,7 @@ func TestDNSKillSwitchDown(t *testing.T) {
 			around.none()
 			around = s.captureLookUps()
 			wgctlOK(h, "down", "wg0")
-			s.asked(3)
+			s.asked(10)
 			h.Sh("touch /run/stop")
 			around.some(everyWay...)
 			s.answers("after.example", outsideAnswer)

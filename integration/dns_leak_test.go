@@ -116,7 +116,7 @@ func TestDNSKillSwitch(t *testing.T) {
 			}
 			around = s.captureLookUps()
 			wgctlOK(s.client, "down", "wg0")
-			s.asked(3)
+			s.asked(10)
 			s.client.Sh("touch /run/stop")
 			around.some(everyWay...)
 			s.answers("after.example", outsideAnswer)

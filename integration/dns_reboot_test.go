@@ -48,7 +48,7 @@ func TestDNSReboot(t *testing.T) {
 			p := h.Start(Bin(t), "run", "wg0")
 			p.Expect(30*time.Second, told)
 			WaitFor(t, 20*time.Second, "the tunnel to be up", func() bool {
-				return h.Wgctl("status", "wg0").Code == 0 && strings.Contains(h.ReadFile("/etc/resolv.conf"), "10.8.0.1")
+				return strings.Contains(h.Wgctl("status", "wg0").Stdout, "wg0 (up)") && strings.Contains(h.ReadFile("/etc/resolv.conf"), "10.8.0.1")
 			})
 		} else {
 			said(t, wgctlOK(h, verb, "wg0").Stderr, told)

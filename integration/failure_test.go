@@ -75,7 +75,7 @@ func (r *rig) shape() string {
 // does not come to that.
 func (r *rig) comesTo(want string) string {
 	r.t.Helper()
-	deadline := time.Now().Add(Timeout(2 * time.Second))
+	deadline := time.Now().Add(Timeout(5 * time.Second))
 	for {
 		now := r.shape()
 		if now == want {

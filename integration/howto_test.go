@@ -53,6 +53,8 @@ func withSites(t testing.TB, hosts map[string]*Host, names ...string) {
 		Connect(t, hosts[name].At("lan0", s.lan4), m.At("eth0", s.machine4+"/24"))
 		gateway, _, _ := strings.Cut(s.lan4, "/")
 		m.Must("ip", "route", "add", "default", "via", gateway)
+		hosts[name].settle()
+		m.settle()
 		hosts[s.machine] = m
 	}
 }

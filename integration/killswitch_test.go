@@ -172,7 +172,8 @@ func TestProbes(t *testing.T) {
 			}
 			s.hub.Sh("ip route add " + clientIn4 + "/32 via 192.0.2.2 dev eth0")
 			resets := s.hub.Start("tcpdump", "-nlp", "-i", "eth0", "tcp[tcpflags] & tcp-rst != 0 and src host "+clientIn4)
-			time.Sleep(Timeout(500 * time.Millisecond)) // until it listens, or the probe before it
+			resets.Expect(20*time.Second, "listening on")
+			time.Sleep(Timeout(500 * time.Millisecond)) // what the probe before sent has arrived then
 			s.hub.startRole("syn-ack", clientIn4, "30").Wait(runLimit)
 			arps := s.hub.startRole("arp", "eth0", clientIn4, "5").Wait(runLimit)
 			if c.resets {

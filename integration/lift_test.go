@@ -198,8 +198,9 @@ func keyed(key string, commands []string) (out []string) {
 func TestLiftedHooksLikeInTheShell(t *testing.T) {
 	r := newRelay(t)
 	r.hub.Forward()
-	r.up() // the links have settled then
+	r.up()
 	wgctlOK(r.hub, "down", "wg0")
+	r.hub.settle()
 	before := r.hub.Snapshot()
 	for _, c := range liftClasses {
 		shell, lifted := r.try(c, false), r.try(c, true)

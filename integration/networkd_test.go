@@ -4,6 +4,7 @@ package integration
 
 import (
 	"os"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -73,9 +74,8 @@ func TestNetworkd(t *testing.T) {
 		var steps string
 		WaitFor(t, 10*time.Second, "drift", func() bool {
 			steps = strings.Join(driftSteps(h, "wg0"), "\n")
-			return strings.Contains(steps, lost[0])
+			return !slices.ContainsFunc(lost, func(l string) bool { return !strings.Contains(steps, l) })
 		})
-		said(t, steps, lost...)
 		wgctlOK(h, "reload", "wg0")
 		whole(h, "wg0")
 	}

@@ -102,7 +102,7 @@ func (n *networkManager) shape() string {
 // moment to come.
 func (n *networkManager) comesTo(want string) string {
 	n.h.t.Helper()
-	deadline := time.Now().Add(Timeout(2 * time.Second))
+	deadline := time.Now().Add(Timeout(5 * time.Second))
 	for {
 		now := n.shape()
 		if now == want || time.Now().After(deadline) {

@@ -28,14 +28,14 @@ func TestNoPolicyRouting(t *testing.T) {
 			t.Fatal(out)
 		}
 	}
-	before := h.Snapshot()
+	before := shapeOf(h)
 	h.WriteFile(configOf("wg0"), fullTunnel(t, 0))
 	out := without("up", "wg0")
 	if out.Code != 1 || strings.Contains(out.Stderr, "[#]") || strings.Count(out.Stderr, "\n") != 1 ||
 		!strings.Contains(out.Stderr, "AllowedIPs: 0.0.0.0/0 takes a table and rules of its own: this kernel has no policy routing for IPv4 (CONFIG_IP_MULTIPLE_TABLES)") {
 		t.Error(out)
 	}
-	if now := h.Snapshot(); now != before {
+	if now := shapeOf(h); now != before {
 		t.Errorf("it left:\n%s\nbefore:\n%s", now, before)
 	}
 	if out := without("check", "--host"); !strings.Contains(out.Stdout, "policy routing:") || !strings.Contains(out.Stdout, "no: this kernel has no policy routing") ||

@@ -105,7 +105,7 @@ func TestRelayOfDocsBehindNAT(t *testing.T) {
 
 	nas.Sh("sed -i /^PersistentKeepalive/d /etc/wireguard/wg0.conf")
 	wgctlOK(nas, "reload", "wg0")
-	time.Sleep(Timeout(12 * time.Second))
+	time.Sleep(8 * time.Second) // 5 would do, and after 15 its device speaks by itself: what it sent has no answer
 	if got := visitor.Ask("udp", "203.0.113.1:5353"); got != "" {
 		t.Errorf("without a keepalive the NAT let through what came for %s", got)
 	}

@@ -67,11 +67,16 @@ func TestReloadUnderTraffic(t *testing.T) {
 		t.Error("no transfer ended")
 	}
 	// The answers go on to the end.
+	_, before := lostPings(ping.Output().Stdout)
+	WaitFor(t, 10*time.Second, "one more answer", func() bool {
+		_, top := lostPings(ping.Output().Stdout)
+		return top > before
+	})
 	ping.Signal(syscall.SIGINT)
 	out := ping.Wait(20 * time.Second)
 	sent := regexp.MustCompile(`(\d+) packets transmitted`).FindStringSubmatch(out.Stdout)
 	missing, top := lostPings(out.Stdout)
-	if n, err := strconv.Atoi(append(sent, "", "")[1]); err != nil || len(missing) > 0 || top == 0 || top < n-10 {
+	if n, err := strconv.Atoi(append(sent, "", "")[1]); err != nil || len(missing) > 0 || top == 0 || top < n-50 {
 		t.Errorf("of the ping's %v packets the last that was answered is %d, and lost are %v", sent, top, missing)
 	}
 	t.Logf("%d packets of the ping, none lost; %d bytes by one connection", top, stream())
@@ -101,6 +106,8 @@ func lostPings(text string) (missing []int, top int) {
 type session struct {
 	first, shake int // seconds: the first handshake that was seen, and the latest
 	begun        int // the latest that was no repetition
+	again        int // how many repetitions there were since
+	more         int // how many were seen after the first
 	rx, tx       int // bytes
 }
 
@@ -121,26 +128,33 @@ func (p *pair) session() (s session) {
 // sooner.
 const rekeyAfter = 120
 
-// rekeyTimeout is REKEY_TIMEOUT, in seconds: an initiation is repeated then, once,
-// where its answer was quicker than who sent it: both devices start the timer
-// after they have sent (SendHandshakeInitiation of wireguard-go's device/send.go,
-// wg_packet_send_handshake_initiation of the kernel's send.c), and the answer has
-// stopped none then. A processor that is busy makes this happen.
+// rekeyTimeout is REKEY_TIMEOUT, in seconds: an initiation, of a repetition too, is
+// repeated then where its answer was quicker than who sent it: both devices start
+// the timer after they have sent (SendHandshakeInitiation of wireguard-go's
+// device/send.go, wg_packet_send_handshake_initiation of the kernel's send.c), and
+// the answer has stopped none then. A processor that is busy makes this happen.
 const rekeyTimeout = 5
+
+// mostRepeats is how often in a row that happens: a device that begins anew at each
+// reload sends one every 5 seconds as well, which is all that the protocol allows.
+const mostRepeats = 2
 
 // goesOn fails the test unless the session is the one that was seen last, or one
 // that the protocol's timer has put in its place.
 func (p *pair) goesOn(was session, when string) session {
 	p.near.t.Helper()
 	now := p.session()
-	now.first, now.begun = was.first, was.begun
-	switch since := now.shake - was.begun; {
-	case now.shake == was.shake:
-	case since >= rekeyAfter:
-		now.begun = now.shake
-	case was.shake == was.begun && (since == rekeyTimeout || since == rekeyTimeout+1): // the timer has some jitter
+	now.first, now.begun, now.again, now.more = was.first, was.begun, was.again, was.more
+	switch since := now.shake - was.shake; {
+	case since == 0:
+	case now.shake-was.begun >= rekeyAfter:
+		now.begun, now.again = now.shake, 0
+		now.more++
+	case now.again < mostRepeats && (since == rekeyTimeout || since == rekeyTimeout+1): // the timer has some jitter
+		now.again++
+		now.more++
 	default:
-		p.near.t.Fatalf("%s: a new handshake after %d seconds", when, now.shake-was.shake)
+		p.near.t.Fatalf("%s: a new handshake after %d seconds", when, since)
 	}
 	if now.rx < was.rx || now.tx < was.tx {
 		p.near.t.Fatalf("%s: the counters went from %d and %d back to %d and %d", when, was.rx, was.tx, now.rx, now.tx)
@@ -169,7 +183,7 @@ func (p *pair) countHandshakes() (enough func(session)) {
 			n += one
 		}
 		renewals := (int(time.Now().Unix()) - now.first) / rekeyAfter
-		if most := 2*renewals + 1; n > most { // each once more, the first too
+		if most := max(2*renewals, now.more) + 1; n > most { // each once more, the first too
 			p.far.t.Errorf("%d handshakes began in %d seconds", n, int(time.Now().Unix())-now.first)
 		}
 		// The control: what a session that is dropped does is counted.

@@ -79,16 +79,17 @@ func TestRun(t *testing.T) {
 	descriptors := func() int {
 		return strings.Count(s.client.Sh("ls /proc/$(pgrep -x -f '.* run --repair wg0')/fd").Stdout, "\n")
 	}
-	first := descriptors()
+	first := descriptors() // and some more for a moment, while it looks at its tunnel
 	for n := range 5 {
 		run.Signal(syscall.SIGHUP)
 		WaitFor(t, 30*time.Second, "a reload", func() bool { return strings.Count(supervisor.Output().Stdout, "RELOADING=1") == n+2 })
 		s.client.Must("ip", "link", "set", "wg0", "mtu", "1200")
 		WaitFor(t, 30*time.Second, "a repair", func() bool { return statuses(s.client)["wg0"].MTU != 1200 })
 	}
-	if now := descriptors(); first == 0 || now > first+2 {
-		t.Errorf("%d descriptors open after five reloads and repairs, %d before", now, first)
+	if first == 0 {
+		t.Error("no descriptor is open")
 	}
+	WaitFor(t, 10*time.Second, "no more descriptors than before five reloads and repairs", func() bool { return descriptors() <= first+2 })
 	said(t, supervisor.Output().Stdout, "RELOADING=1\nMONOTONIC_USEC=")
 
 	run.Signal(syscall.SIGUSR1)
@@ -137,7 +138,7 @@ func TestRunEnds(t *testing.T) {
 	supervisors = append(supervisors, supervisor)
 	s.client.Sh("kill -9 $(pgrep -x -f 'wgctl device-serve wg0')")
 	said(t, ends(t, run, 1).Stderr, "wgctl: wg0 is broken: the process of its device has died, or the link was deleted")
-	said(t, supervisor.Output().Stdout, "STATUS=wg0 is broken")
+	supervisor.Expect(10*time.Second, "STATUS=wg0 is broken")
 
 	run, supervisor = s.startRun("--repair", "wg0") // heals what is left
 	supervisor.Expect(30*time.Second, "READY=1")
@@ -190,7 +191,7 @@ func TestRunFollowsName(t *testing.T) {
 	names.Signal(syscall.SIGKILL)
 	names.Wait(10 * time.Second)
 	s.hub.startRole("names", hubLAN4+":53", hubEndpoint4).Expect(10*time.Second, "listening")
-	WaitFor(t, 60*time.Second, "the endpoint to move", func() bool {
+	WaitFor(t, 100*time.Second, "the endpoint to move", func() bool {
 		return strings.Contains(fmt.Sprint(statuses(s.client)["wg0"].Peers), hubEndpoint4)
 	})
 	s.client.MustPing(hubInside4)

@@ -30,7 +30,7 @@ func TestSilentPipe(t *testing.T) {
 			continue
 		}
 		p.Signal(syscall.SIGINT)
-		out := p.Wait(2 * time.Second)
+		out := p.Wait(10 * time.Second)
 		if words == "run wg0" {
 			continue // it ends by its agent, as from any other moment
 		}

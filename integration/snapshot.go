@@ -53,7 +53,7 @@ func (h *Host) Snapshot() string {
 // kernel's removal of a TUN device come after the command that asked for them.
 func (h *Host) Unchanged(before string) {
 	h.t.Helper()
-	deadline := time.Now().Add(Timeout(2 * time.Second))
+	deadline := time.Now().Add(Timeout(5 * time.Second))
 	for {
 		now := h.Snapshot()
 		if now == before {

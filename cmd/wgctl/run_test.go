@@ -22,10 +22,10 @@ func TestLookAtBusyTunnel(t *testing.T) {
 	}
 	defer unlock()
 	r := &running{in: &input{host: &tunnel.Host{Records: records}, name: "wg0"}}
-	short, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
+	short, cancel := context.WithTimeout(t.Context(), 2*time.Second)
 	defer cancel()
 	if _, err := r.Look(short); !errors.Is(err, agent.ErrBusy) {
-		t.Errorf("a look of 200 ms at a tunnel that is locked: %v", err)
+		t.Errorf("a look of 2 s at a tunnel that is locked: %v", err)
 	}
 	if short.Err() != nil {
 		t.Error("it took all of the time that there was")

@@ -120,6 +120,10 @@ func (b *bench) measure(ctx context.Context, out string) error {
 		if earlier, err = read(path); err != nil {
 			return err
 		}
+		r := report{Title: b.title(), Facts: b.facts(0)}
+		if err := r.add(earlier); err != nil { // before the hours that it takes
+			return err
+		}
 	}
 	start := time.Now()
 	if b.within > 0 {

@@ -94,7 +94,7 @@ func sortResults(list []result, operations []string) {
 
 // add takes what an earlier report has of operations at sizes that this one
 // doesn't have: the tools of one stay those of one run. The earlier is of the
-// same programs, machine and rounds.
+// same programs and machine.
 func (r *report) add(earlier report) error {
 	if r.Title != earlier.Title {
 		return fmt.Errorf("the earlier results are of another device: %s", earlier.Title)
@@ -105,7 +105,7 @@ func (r *report) add(earlier report) error {
 		}
 		old := earlier.Facts[i].Value
 		switch {
-		case f.Name == "date" || f.Name == "took":
+		case f.Name == "date" || f.Name == "took", f.Name == "rounds" && f.Value != old:
 			r.Facts[i].Value = old + ", " + f.Value
 		case f.Name != "rounds" && f.Value != old:
 			return fmt.Errorf("%s of the earlier results is %s, not %s", f.Name, old, f.Value)

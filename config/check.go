@@ -45,7 +45,7 @@ func (b *builder) checkMTU() {
 func (b *builder) checkPeers() {
 	seen := make(map[Key]int, len(b.cfg.Peers))
 	for i, p := range b.cfg.Peers {
-		if b.cfg.lines.count(i, "PublicKey") == 0 {
+		if b.cfg.lines.count(placeOf(i, "PublicKey")) == 0 {
 			continue
 		}
 		if first, again := seen[p.PublicKey]; again {

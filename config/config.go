@@ -203,7 +203,7 @@ func (c *Config) Quiet() bool { return !c.warned }
 // The line of a section's header is that of the key "". It returns 0 where
 // there is no such value.
 func (c *Config) Line(peer int, key string, n int) int {
-	return c.lines.line(peer, key, n)
+	return c.lines.line(placeOf(peer, key), n)
 }
 
 // Errorf returns an Error at the nth value of a key; see Line.

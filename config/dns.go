@@ -55,7 +55,7 @@ func (b *builder) dns(value string) {
 			b.fail("%s is not an address", shown(item))
 			continue
 		}
-		b.cfg.lines.insert(b.peer, b.key, len(ifc.DNS), b.line)
+		b.cfg.lines.insert(b.at, len(ifc.DNS), b.line)
 		ifc.DNS = append(ifc.DNS, a)
 	}
 }

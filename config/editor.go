@@ -20,7 +20,7 @@ func (l *layout) add(peer int, key string, line int) {
 	if key == headerKey {
 		l.headers = append(l.headers, line)
 	} else {
-		l.lines.add(peer, key, line)
+		l.lines.add(placeOf(peer, key), line)
 	}
 	l.last[peer] = line
 }
@@ -82,7 +82,7 @@ func (e *editor) bytes() []byte {
 
 // where returns the lines of a key.
 func (e *editor) where(peer int, key string) (lines []int) {
-	for _, line := range e.layout.lines.lines(peer, key) {
+	for _, line := range e.layout.lines.lines(placeOf(peer, key)) {
 		lines = append(lines, int(line))
 	}
 	return lines

@@ -34,15 +34,22 @@ const (
 // locale); a no-break space is none.
 const space = " \t\n\v\f\r"
 
+// isSpace reports whether space has c.
+func isSpace(c byte) bool { return c == ' ' || '\t' <= c && c <= '\r' }
+
 // squash removes all white space, as wg does with every line.
 func squash(s string) string {
-	if !strings.ContainsAny(s, space) {
+	n := 0
+	for n < len(s) && !isSpace(s[n]) {
+		n++
+	}
+	if n == len(s) {
 		return s
 	}
-	out := make([]byte, 0, len(s))
-	for i := 0; i < len(s); i++ {
-		if strings.IndexByte(space, s[i]) < 0 {
-			out = append(out, s[i])
+	out := append(make([]byte, 0, len(s)), s[:n]...)
+	for ; n < len(s); n++ {
+		if !isSpace(s[n]) {
+			out = append(out, s[n])
 		}
 	}
 	return string(out)
@@ -52,7 +59,7 @@ func squash(s string) string {
 func squashInPlace(b []byte) []byte {
 	out := b[:0]
 	for _, c := range b {
-		if c > ' ' || strings.IndexByte(space, c) < 0 {
+		if !isSpace(c) {
 			out = append(out, c)
 		}
 	}

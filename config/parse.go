@@ -76,6 +76,7 @@ type builder struct {
 	section section
 	peer    int // index of cfg.Peers, or InInterface
 	key     string
+	at      place // of peer and key
 	line    int
 
 	named         bool // the peer has a Name key
@@ -112,7 +113,11 @@ func (b *builder) build(raw *ini.File) {
 			continue // the reader's own section for what has no header
 		}
 		for _, k := range s.Keys() {
-			b.values(keyByFold[strings.ToLower(k.Name())], k.ValueWithShadows())
+			known := keyByName[k.Name()]
+			if known == nil { // what isn't a key in the file
+				known = keyByFold[k.Name()]
+			}
+			b.values(known, k.ValueWithShadows())
 		}
 	}
 }
@@ -127,7 +132,7 @@ func (b *builder) endSection() {
 
 // values sets all the values of a key. Each starts with its line number.
 func (b *builder) values(k *key, values []string) {
-	b.key = k.name
+	b.key, b.at = k.name, placeOf(b.peer, k.name)
 	for _, v := range values {
 		num, text, _ := strings.Cut(v, " ")
 		b.line, _ = strconv.Atoi(num)
@@ -142,14 +147,14 @@ func (b *builder) values(k *key, values []string) {
 }
 
 func (b *builder) needPublicKey() {
-	if !b.crowded && b.cfg.lines.count(b.peer, "PublicKey") == 0 && !b.badValue[placeOf(b.peer, "PublicKey")] {
+	if !b.crowded && b.cfg.lines.count(placeOf(b.peer, "PublicKey")) == 0 && !b.badValue[placeOf(b.peer, "PublicKey")] {
 		b.errorf(b.cfg.Line(b.peer, "", 0), b.section, "", "has no PublicKey")
 	}
 }
 
 // fail reports the value at hand as wrong.
 func (b *builder) fail(format string, args ...any) {
-	b.badValue[placeOf(b.peer, b.key)] = true
+	b.badValue[b.at] = true
 	b.errorf(b.line, b.section, b.key, format, args...)
 }
 
@@ -160,13 +165,13 @@ func (b *builder) warn(rule, format string, args ...any) {
 // scalar notes where the value at hand of a single-valued key stands, and warns
 // if it overrules another.
 func (b *builder) scalar() {
-	if old := b.cfg.Line(b.peer, b.key, 0); old > 0 {
+	if old := b.cfg.lines.line(b.at, 0); old > 0 {
 		if b.overruled++; b.overruled > maxReports {
 			b.fail("is given again: there are more than %d such lines in this section", maxReports)
 		}
 		b.warn("key-twice", "is given twice: this value overrules that of line %d", old)
 	}
-	b.cfg.lines.set(b.peer, b.key, b.line)
+	b.cfg.lines.set(b.at, b.line)
 }
 
 // crowds reports whether one more of a list is more than are read, which ends
@@ -179,14 +184,14 @@ func (b *builder) crowds() bool {
 	if b.listed[b.key] <= maxItems[b.key] {
 		return false
 	}
-	b.badValue[placeOf(b.peer, b.key)] = true
+	b.badValue[b.at] = true
 	b.crowd(b.line, b.section, b.key, manyItems, maxItems[b.key])
 	return true
 }
 
 // item notes where one more item of a list stands.
 func (b *builder) item() {
-	b.cfg.lines.add(b.peer, b.key, b.line)
+	b.cfg.lines.add(b.at, b.line)
 }
 
 func (b *builder) privateKey(value string) {
@@ -312,7 +317,7 @@ func (b *builder) name(value string) {
 		return
 	}
 	if !b.named { // a comment gives way without a warning
-		b.cfg.lines.forget(b.peer, b.key)
+		b.cfg.lines.forget(b.at)
 	}
 	b.scalar()
 	b.cfg.Peers[b.peer].Name, b.named = value, true

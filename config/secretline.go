@@ -51,7 +51,7 @@ func secretIn(line []byte, s section) (*Secret, bool) {
 	defer clear(text[:])
 	n := 0
 	for _, c := range value {
-		if strings.IndexByte(space, c) >= 0 {
+		if isSpace(c) {
 			continue
 		}
 		if n == len(text) {

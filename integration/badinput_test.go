@@ -160,8 +160,11 @@ func TestFileChangesMeanwhile(t *testing.T) {
 	defer writer.Signal(syscall.SIGKILL)
 	for _, words := range []string{"plan up bad", "up bad", "apply bad", "check bad", "strip bad", "convert bad", "diff bad small", "setconf wg9 " + only} {
 		out := measured(t, h, strings.Fields(words)...)
+		for n := 0; n < 10 && out.Code == 0; n++ { // the writer had no processor meanwhile
+			out = measured(t, h, strings.Fields(words)...)
+		}
 		if said := strings.ToLower(out.Stderr + out.Stdout); out.Code == 0 || strings.Count(said, "\n") > 4 || !strings.Contains(said, "has changed while it was read") && !strings.Contains(said, "is larger than 32 mib") {
-			t.Errorf("%s: %v", words, out)
+			t.Errorf("%s: %.500v", words, out)
 		}
 	}
 }

@@ -71,9 +71,8 @@ func TestNetworkd(t *testing.T) {
 	warned(true)
 	mended := func(lost ...string) {
 		t.Helper()
-		var steps string
 		WaitFor(t, 10*time.Second, "drift", func() bool {
-			steps = strings.Join(driftSteps(h, "wg0"), "\n")
+			steps := strings.Join(driftSteps(h, "wg0"), "\n")
 			return !slices.ContainsFunc(lost, func(l string) bool { return !strings.Contains(steps, l) })
 		})
 		wgctlOK(h, "reload", "wg0")

@@ -39,8 +39,11 @@ func (u *ui) collectLess(peers int) {
 // collectLate does so before a file is read, if it is small: of a large one
 // nobody knows yet what it comes to.
 func (u *ui) collectLate(path string) {
+	if u.stays {
+		return
+	}
 	fi, err := os.Stat(path)
-	if u.stays || err != nil || !fi.Mode().IsRegular() || fi.Size() > smallFile {
+	if err != nil || !fi.Mode().IsRegular() || fi.Size() > smallFile {
 		return
 	}
 	parsed.Lock()

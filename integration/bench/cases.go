@@ -41,7 +41,7 @@ type bench struct {
 	rounds  int
 	budget  time.Duration // for the rounds of one tool and size, after the first
 	within  time.Duration // for all; what would not be done in time isn't begun; 0: no limit
-	quick   int           // the most peers that wg-quick is given
+	quick   int           // the most peers of wg-quick and systemd-networkd
 	floors  int           // the most peers of the floor
 	adds    bool          // to the results of an earlier run
 	removal int           // peers of tunnels that are only taken down; 0: none

@@ -185,7 +185,8 @@ const InInterface = -1
 // File returns the path that the config was read from.
 func (c *Config) File() string { return c.file }
 
-// Digest returns the SHA-256 of the text that was parsed, in hexadecimal.
+// Digest returns the XXH64 of the text that was parsed, in hexadecimal: other texts
+// have others, but for chance, one in 2^64.
 func (c *Config) Digest() string { return c.digest }
 
 // SelfContained reports whether all that is said of peers is in the file, so

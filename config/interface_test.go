@@ -8,7 +8,9 @@ import (
 	"path/filepath"
 	"reflect"
 	"strings"
+	"syscall"
 	"testing"
+	"time"
 )
 
 // LoadInterface says of [Interface] what Load says, wherever that stands in
@@ -27,7 +29,7 @@ func TestLoadInterface(t *testing.T) {
 		if err != nil || !whole.Quiet() {
 			continue
 		}
-		got, _, err := LoadInterface(path)
+		got, _, err := LoadInterface(t.Context(), path)
 		if err != nil {
 			t.Errorf("%s: %v", path, err)
 			continue
@@ -40,7 +42,7 @@ func TestLoadInterface(t *testing.T) {
 	if compared < 10 {
 		t.Errorf("%d files compared", compared)
 	}
-	cfg, _, err := LoadInterface(behind)
+	cfg, _, err := LoadInterface(t.Context(), behind)
 	if err != nil || cfg.Interface.MTU != 1400 || len(cfg.Interface.Addresses) != 1 {
 		t.Errorf("got %+v, %v", cfg, err)
 	}
@@ -58,11 +60,45 @@ func TestLoadInterfaceBehindMuch(t *testing.T) {
 			if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
 				t.Fatal(err)
 			}
-			cfg, _, err := LoadInterface(path)
+			cfg, _, err := LoadInterface(t.Context(), path)
 			if err != nil || cfg.Interface.ListenPort == nil {
 				t.Fatalf("%q, %d bytes before the end of a read: %+v, %v", header, pad, cfg, err)
 			}
 		}
+	}
+}
+
+// Who writes to a named pipe doesn't see it opened, and so doesn't write to nobody.
+func TestLoadInterfaceOpensNoPipe(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "pipe")
+	if err := syscall.Mkfifo(path, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	written := make(chan error, 1)
+	go func() { written <- os.WriteFile(path, []byte("[Interface]\nMTU = 1400\n"), 0o600) }()
+	for range 20 {
+		if _, _, err := LoadInterface(t.Context(), path); err == nil {
+			t.Error("a pipe was read")
+		}
+		time.Sleep(time.Millisecond)
+	}
+	select {
+	case err := <-written:
+		t.Errorf("its writer saw it opened: %v", err)
+	default:
+	}
+	for {
+		cfg, _, err := Load(t.Context(), path)
+		if err == nil && cfg.Interface.MTU == 0 {
+			continue // it was opened before there was a writer
+		}
+		if err != nil || cfg.Interface.MTU != 1400 {
+			t.Errorf("then Load gives %+v, %v", cfg, err)
+		}
+		break
+	}
+	if err := <-written; err != nil {
+		t.Error(err)
 	}
 }
 
@@ -78,7 +114,7 @@ func TestLoadInterfaceLeavesPipes(t *testing.T) {
 	}
 	_ = w.Close()
 	path := fmt.Sprintf("/dev/fd/%d", r.Fd())
-	if _, _, err := LoadInterface(path); err == nil {
+	if _, _, err := LoadInterface(t.Context(), path); err == nil {
 		t.Error("a pipe was read")
 	}
 	if cfg, _, err := Load(t.Context(), path); err != nil || cfg.Interface.MTU != 1400 {

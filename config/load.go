@@ -103,14 +103,18 @@ func Load(ctx context.Context, path string) (*Config, []Warning, error) {
 // LoadInterface reads, of a file that Load took before without an error or a
 // warning, what doesn't concern peers. Only where Digest is what it was then
 // does that mean something. A pipe isn't read: that can be done only once.
-func LoadInterface(path string) (*Config, []Warning, error) {
-	f, err := open(context.Background(), path)
+func LoadInterface(ctx context.Context, path string) (*Config, []Warning, error) {
+	irregular := &Error{File: path, Msg: "is not a regular file"}
+	if fi, err := os.Stat(path); err == nil && !fi.Mode().IsRegular() {
+		return nil, nil, irregular // a pipe must not be opened: its writer would see that end
+	}
+	f, err := open(ctx, path)
 	if err != nil {
 		return nil, nil, err
 	}
 	defer func() { _ = f.Close() }()
 	if !f.was.Mode().IsRegular() {
-		return nil, nil, &Error{File: path, Msg: "is not a regular file"}
+		return nil, nil, irregular
 	}
 	n := &normaliser{report: &report{file: path}, noPeers: true}
 	b, err := build(n, f)

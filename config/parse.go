@@ -3,11 +3,11 @@
 package config
 
 import (
-	"encoding/hex"
 	"io"
 	"strconv"
 	"strings"
 
+	"github.com/cespare/xxhash/v2"
 	"gopkg.in/ini.v1"
 )
 
@@ -42,7 +42,7 @@ func build(n *normaliser, r io.Reader) (*builder, error) {
 	b := &builder{report: &report{file: rep.file}, cfg: &Config{file: rep.file, lines: newPlaces()}, badValue: map[place]bool{}}
 	begun := reading{b: b, whole: rep}
 	n.read, n.wait = begun.next, begun.end
-	digest := newDigest()
+	digest := xxhash.New()
 	err := n.normalise(io.TeeReader(r, digest))
 	begun.end()
 	if err != nil {
@@ -50,7 +50,7 @@ func build(n *normaliser, r io.Reader) (*builder, error) {
 	}
 	b.report = rep
 	b.endSection()
-	b.cfg.digest, b.cfg.refers = hex.EncodeToString(endDigest(digest)), n.refers
+	b.cfg.digest, b.cfg.refers = endDigest(digest), n.refers
 	return b, nil
 }
 
@@ -87,9 +87,16 @@ type builder struct {
 	hookText      int            // bytes of hooks
 }
 
-// read takes sections as the normaliser writes them.
-func (b *builder) read(text []byte) {
-	raw, err := ini.LoadSources(iniOptions, text)
+// read takes sections as the normaliser writes them, after those of the part before.
+func (b *builder) read(p, before *part) {
+	defer close(p.built)
+	raw, err := ini.LoadSources(iniOptions, p.text)
+	close(p.split)
+	if before != nil {
+		<-before.built
+		p.report.crowded = p.report.crowded || before.report.crowded
+	}
+	b.report = p.report
 	if err != nil {
 		// The error would quote a line, and the line may hold a key.
 		b.errorf(0, 0, "", "cannot be split into sections and keys")

@@ -2,51 +2,58 @@
 
 package config
 
-import (
-	"hash"
-
-	"golang.org/x/crypto/blake2b"
-)
-
-// A reading is of one part of the text by a builder, while the normaliser
-// writes the next.
+// A reading is of the text by a builder, part by part, while the normaliser writes
+// on: of one part sections and keys are found while values are made of the one before.
 type reading struct {
 	b     *builder
-	whole *report       // of the file, which the normaliser writes to
-	done  chan struct{} // closed when the part has been read; nil: there is none
-	text  []byte        // the part
+	whole *report // of the file, which the normaliser writes to
+	last  *part   // nil: there was none
 }
 
-// next waits for the part before, has this one read, and returns the memory of
-// that one.
-func (r *reading) next(text []byte) []byte {
-	r.end()
-	r.b.secrets, r.b.crowded = r.whole.secrets, r.whole.crowded
-	free := r.text
-	r.text, r.done = text, make(chan struct{})
-	go func(done chan struct{}) {
-		defer close(done)
-		r.b.read(text)
-	}(r.done)
-	return free
+// A part of the text.
+type part struct {
+	text   []byte
+	report *report       // of what is wrong with it
+	split  chan struct{} // closed when its text isn't needed any more
+	built  chan struct{} // closed when its report is whole
+	before *part         // the one before, until its report has been taken
 }
 
-// end waits until the part has been read, and reports what is wrong with it.
+// next has a part read, and returns the memory of the one before.
+func (r *reading) next(text []byte) (free []byte) {
+	before := r.last
+	r.last = &part{
+		text: text, report: &report{file: r.whole.file, secrets: r.whole.secrets, crowded: r.whole.crowded},
+		split: make(chan struct{}), built: make(chan struct{}), before: before,
+	}
+	go r.b.read(r.last, before)
+	if before == nil {
+		return nil
+	}
+	<-before.split
+	before.settle(r.whole)
+	return before.text
+}
+
+// end waits until all parts have been read, and reports what is wrong with them.
 func (r *reading) end() {
-	if r.done == nil {
+	if r.last == nil {
 		return
 	}
-	<-r.done
-	r.done = nil
-	r.whole.take(r.b.report)
+	if r.last.before != nil {
+		r.last.before.settle(r.whole)
+	}
+	r.last.settle(r.whole)
+	<-r.last.built
+	r.whole.take(r.last.report)
+	r.last = nil
 }
 
-// newDigest returns a hash for texts with keys. On amd64 it is more than twice as
-// fast as SHA-256 where that has no instructions of its own.
-func newDigest() hash.Hash {
-	h, err := blake2b.New256(nil)
-	if err != nil {
-		panic(err) // its key is too long: there is none
+// settle waits for the part before, and reports what is wrong with that.
+func (p *part) settle(whole *report) {
+	if p.before != nil {
+		<-p.before.built
+		whole.take(p.before.report)
+		p.before = nil
 	}
-	return h
 }

@@ -4,9 +4,11 @@ package config
 
 import (
 	"bytes"
-	"hash"
+	"fmt"
 	"strconv"
 	"strings"
+
+	"github.com/cespare/xxhash/v2"
 )
 
 // A secret key in a file is decoded where it was read, before a string is made of
@@ -99,9 +101,9 @@ func (b *builder) secret(value string) (*Secret, bool) {
 
 // endDigest returns the digest of a text with zeros behind it, so that the hash has
 // none of the text any more, nor makes a copy at its end.
-func endDigest(h hash.Hash) []byte {
+func endDigest(h *xxhash.Digest) string {
 	_, _ = h.Write(make([]byte, 2*h.BlockSize()))
-	return h.Sum(nil)
+	return fmt.Sprintf("%016x", h.Sum64())
 }
 
 // ForgetKeys clears the keys that were read. What else stands in c stays.

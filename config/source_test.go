@@ -59,7 +59,8 @@ func TestTrustedIsWhatWasRead(t *testing.T) {
 				t.Fatal(err)
 			}
 			for _, load := range []func(string) (*Config, []Warning, error){
-				func(path string) (*Config, []Warning, error) { return Load(t.Context(), path) }, LoadInterface,
+				func(path string) (*Config, []Warning, error) { return Load(t.Context(), path) },
+				func(path string) (*Config, []Warning, error) { return LoadInterface(t.Context(), path) },
 			} {
 				c, _, err := load(path)
 				if err != nil {

@@ -3,8 +3,8 @@
 package lab
 
 import (
-	"encoding/xml"
 	"fmt"
+	"html"
 	"math"
 	"strings"
 )
@@ -111,7 +111,7 @@ func (t *Topology) SVG() string {
 	fmt.Fprintf(&b, `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 %.0[1]f %.0[1]f" font-family="sans-serif" font-size="12" text-anchor="middle">`+"\n", 2*middle)
 	draw := func(e edge, style string) {
 		a, z := at[e.from], at[e.to]
-		fmt.Fprintf(&b, `<line x1="%.0f" y1="%.0f" x2="%.0f" y2="%.0f" %s><title>%s</title></line>`+"\n", a.x, a.y, z.x, z.y, style, escaped(e.label))
+		fmt.Fprintf(&b, `<line x1="%.0f" y1="%.0f" x2="%.0f" y2="%.0f" %s><title>%s</title></line>`+"\n", a.x, a.y, z.x, z.y, style, html.EscapeString(e.label))
 	}
 	for _, n := range t.Networks {
 		for _, l := range n.Links {
@@ -126,14 +126,8 @@ func (t *Topology) SVG() string {
 		if i >= len(t.Hosts) {
 			shape = `<rect x="%.0f" y="%.0f" width="96" height="30" rx="15" fill="#eee" stroke="#999"/>`
 		}
-		fmt.Fprintf(&b, shape+"\n"+`<text x="%.0f" y="%.0f">%s</text>`+"\n", p.x-48, p.y-15, p.x, p.y+4, escaped(name))
+		fmt.Fprintf(&b, shape+"\n"+`<text x="%.0f" y="%.0f">%s</text>`+"\n", p.x-48, p.y-15, p.x, p.y+4, html.EscapeString(name))
 	}
 	b.WriteString("</svg>\n")
-	return b.String()
-}
-
-func escaped(s string) string {
-	var b strings.Builder
-	_ = xml.EscapeText(&b, []byte(s)) // a Builder never fails
 	return b.String()
 }

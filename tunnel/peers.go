@@ -18,7 +18,7 @@ func peersOf(in []config.Peer, endpoints []netip.AddrPort) []Peer {
 	var (
 		out   = make([]Peer, 0, len(in))
 		index = make(map[config.Key]int, len(in))
-		owner = map[netip.Prefix]int{}
+		owner = make(map[netip.Prefix]int, len(in))
 	)
 	for i, p := range in {
 		n, again := index[p.PublicKey]

@@ -44,7 +44,7 @@ func (s *sealed) write(text string) {
 
 func (s *sealed) unchanged() bool {
 	return Unchanged(context.Background(), s.host(), "wg0", "wg0.conf", Options{}, func() (*config.Config, error) {
-		cfg, _, err := config.LoadInterface(s.file)
+		cfg, _, err := config.LoadInterface(context.Background(), s.file)
 		return cfg, err
 	}) != nil
 }
@@ -402,7 +402,7 @@ func TestSealGoesByGeneration(t *testing.T) {
 		h := s.host()
 		h.Devices = unread{h.Devices, t}
 		return Unchanged(t.Context(), h, "wg0", "wg0.conf", Options{}, func() (*config.Config, error) {
-			cfg, _, err := config.LoadInterface(s.file)
+			cfg, _, err := config.LoadInterface(t.Context(), s.file)
 			return cfg, err
 		})
 	}

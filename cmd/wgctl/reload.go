@@ -82,17 +82,17 @@ func (r reloading) each(cmd *cobra.Command, ui *ui, args []string, words func(co
 }
 
 func (r reloading) reload(ctx context.Context, ui *ui, arg string) error {
-	in, err := locate(ctx, ui, arg)
+	tunnel.LearnRecord()
+	var file *glance
+	in, err := locate(ctx, ui, arg, func(in *input) { file = glanceAt(ctx, in.path) })
+	defer file.end()
 	if err != nil {
 		return err
 	}
-	if done, err := r.unchanged(ctx, ui, in); done || err != nil {
+	if done, err := r.unchanged(ctx, ui, in, file); done || err != nil {
 		return err
 	}
 	if err := in.parse(ctx, ui, arg); err != nil {
-		return err
-	}
-	if err := in.forgetDead(ctx, ui); err != nil {
 		return err
 	}
 	if err := in.forgetDead(ctx, ui); err != nil {
@@ -139,32 +139,61 @@ func sayUnchanged(ui *ui, in *input) {
 
 // unchanged reports whether there is nothing to do, which is cheap to say
 // where the tunnel is under seal.
-func (r reloading) unchanged(ctx context.Context, ui *ui, in *input) (bool, error) {
+func (r reloading) unchanged(ctx context.Context, ui *ui, in *input, file *glance) (bool, error) {
 	path, err := filepath.Abs(in.path)
 	if err != nil || os.Getenv(tunnel.HookVariable) == in.name {
 		return false, nil
 	}
-	var (
-		cfg      *config.Config
-		warnings []config.Warning
-	)
-	file := func() (c *config.Config, err error) {
-		if cfg, warnings, err = config.LoadInterface(path); err == nil {
-			err = cfg.ReadKeys()
-		}
-		return cfg, err
+	if file == nil {
+		file = glanceAt(ctx, path)
 	}
-	want := tunnel.Unchanged(ctx, in.host, in.name, path, r.opts, file)
+	defer file.end()
+	want := tunnel.Unchanged(ctx, in.host, in.name, path, r.opts, file.wait)
 	if want == nil {
 		return false, nil
 	}
-	ui.warnings(warnings)
-	if err := trusted(ui, cfg, path); err != nil {
+	ui.warnings(file.warnings)
+	if err := trusted(ui, file.cfg, path); err != nil {
 		return false, err
 	}
 	sayNotes(ui, want)
 	sayUnchanged(ui, in)
 	return true, nil
+}
+
+// A glance is at a file but for its peers, while the host is opened: it may be
+// large.
+type glance struct {
+	stop     context.CancelFunc
+	done     chan struct{} // closed when the rest is known
+	cfg      *config.Config
+	warnings []config.Warning
+	err      error
+}
+
+func glanceAt(ctx context.Context, path string) *glance {
+	ctx, stop := context.WithCancel(ctx)
+	g := &glance{stop: stop, done: make(chan struct{})}
+	go func() {
+		defer close(g.done)
+		if g.cfg, g.warnings, g.err = config.LoadInterface(ctx, path); g.err == nil {
+			g.err = g.cfg.ReadKeys()
+		}
+	}()
+	return g
+}
+
+func (g *glance) wait() (*config.Config, error) {
+	<-g.done
+	return g.cfg, g.err
+}
+
+// end ends it, if it goes on.
+func (g *glance) end() {
+	if g != nil {
+		g.stop()
+		<-g.done
+	}
 }
 
 // ready returns nil if the tunnel can be made what the file says. A reload that

@@ -173,8 +173,8 @@ func (in *input) leftover(ctx context.Context) (*tunnel.State, error) {
 // read parses the file that a word of the command line means, while the host is
 // opened.
 func read(ctx context.Context, ui *ui, arg string) (*input, error) {
-	if ui.place != nil { // what namespaces left that are gone is swept away first
-		in, err := locate(ctx, ui, arg)
+	if ui.place != nil {
+		in, err := locate(ctx, ui, arg, nil)
 		if err != nil {
 			return nil, err
 		}
@@ -205,12 +205,24 @@ func read(ctx context.Context, ui *ui, arg string) (*input, error) {
 	return in, nil
 }
 
-// locate opens the host and finds the file that a word of the command line means,
-// and reads none.
-func locate(ctx context.Context, ui *ui, arg string) (*input, error) {
+// locate finds the file that a word of the command line means, and opens the host.
+// Between the two found is called, if it isn't nil.
+func locate(ctx context.Context, ui *ui, arg string, found func(*input)) (*input, error) {
 	if _, _, err := config.Locate(arg); err != nil {
 		return nil, err
 	}
+	if ui.place == nil {
+		in, err := find(records(ui), arg)
+		if err != nil {
+			return nil, err
+		}
+		if found != nil {
+			found(in)
+		}
+		in.host, err = newHost(ctx, ui)
+		return in, err
+	}
+	// What namespaces left that are gone is swept away first.
 	host, err := newHost(ctx, ui)
 	if err != nil {
 		return nil, err

@@ -32,7 +32,7 @@ func (k AsWg) Device(ctx context.Context, name string) (Device, error) {
 // Configure changes a device; see Kernel.Configure and AsWg.Device.
 func (k AsWg) Configure(ctx context.Context, name string, c DeviceChange) error {
 	if k.hasSocket(ctx, name) {
-		return k.uapiConfigure(ctx, name, c)
+		return k.uapiConfigure(ctx, name, 0, c)
 	}
 	if err := k.asWgName(ctx, name); err != nil {
 		return err

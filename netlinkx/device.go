@@ -26,8 +26,14 @@ func (k *Kernel) Device(ctx context.Context, name string) (Device, error) {
 }
 
 // Generation asks the process of an embedded device.
-func (k *Kernel) Generation(ctx context.Context, name string) (string, error) {
-	return uapiGeneration(ctx, k.uapiPath(name))
+func (k *Kernel) Generation(ctx context.Context, name string) (generation string, own bool, err error) {
+	path := k.uapiPath(name)
+	generation, err = uapiGeneration(ctx, path)
+	if index, all := k.told.all(path, generation); all {
+		l, err := k.Link(ctx, name)
+		own = err == nil && l.Index == index
+	}
+	return generation, own, err
 }
 
 // Configure changes a device: first its own fields, then its peers, in as many
@@ -40,11 +46,13 @@ func (k *Kernel) Configure(ctx context.Context, name string, c DeviceChange) err
 	if l.Kind == kindWireGuard {
 		return k.kernelChange(ctx, name, c)
 	}
-	return k.uapiConfigure(ctx, name, c)
+	return k.uapiConfigure(ctx, name, l.Index, c)
 }
 
-func (k *Kernel) uapiConfigure(ctx context.Context, name string, c DeviceChange) error {
-	u := uapiDevice{k.uapiPath(name), name}
+// uapiConfigure changes a device by its socket; link is the number of its link, or 0.
+func (k *Kernel) uapiConfigure(ctx context.Context, name string, link int, c DeviceChange) error {
+	u := uapiDevice{path: k.uapiPath(name), name: name}
+	u.tell = func() { k.told.add(u.path, link) }
 	return changer{
 		device:    func() (Device, error) { return uapiGet(ctx, u.path, u.name) },
 		configure: func(c DeviceChange) error { return u.configure(ctx, c) },

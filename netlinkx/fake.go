@@ -61,6 +61,7 @@ type fakeLink struct {
 	routes []InstalledRoute
 	device *Device // nil: not a WireGuard device
 	edits  int     // of the device
+	told   int     // of these, by Configure
 }
 
 type fakeAddress struct {

@@ -78,6 +78,7 @@ func (f *Fake) Configure(ctx context.Context, name string, c DeviceChange) error
 		c.Peers = c.Peers[:len(c.Peers)/2]
 	}
 	f.find(name).edits++
+	f.find(name).told++
 	if err := f.configure(f.find(name), d, c); err != nil {
 		return err
 	}
@@ -85,18 +86,18 @@ func (f *Fake) Configure(ctx context.Context, name string, c DeviceChange) error
 }
 
 // Generation counts the changes of an embedded device, those by hand included.
-func (f *Fake) Generation(ctx context.Context, name string) (string, error) {
+func (f *Fake) Generation(ctx context.Context, name string) (generation string, own bool, err error) {
 	unlock, err := f.read(ctx)
 	if err != nil {
-		return "", err
+		return "", false, err
 	}
 	defer unlock()
 	d, err := f.device(name)
 	if err != nil || d.Backend != BackendUserspace {
-		return "", err
+		return "", false, err
 	}
 	l := f.find(name)
-	return fmt.Sprintf("%d-%d", l.Index, l.edits), nil
+	return fmt.Sprintf("%d-%d", l.Index, l.edits), l.edits == l.told, nil
 }
 
 func (f *Fake) configure(l *fakeLink, d *Device, c DeviceChange) error {

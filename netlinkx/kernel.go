@@ -41,6 +41,8 @@ type Kernel struct {
 	gl      *genetlink.Conn      // nil until the family is asked for
 	batches map[int]*batchSocket // by protocol
 
+	told tally // of this Kernel's requests to embedded devices
+
 	fault func() error // tests: an error to put in the place of a dump's success
 }
 

@@ -227,7 +227,7 @@ func TestRemovalFlagIsKnownOrRefused(t *testing.T) {
 	if d.Backend == BackendKernel {
 		err = k.kernelRemove(ctx, "wg0", r)
 	} else {
-		err = uapiDevice{k.uapiPath("wg0"), "wg0"}.remove(ctx, r)
+		err = uapiDevice{path: k.uapiPath("wg0"), name: "wg0"}.remove(ctx, r)
 	}
 	t.Logf("the device of the %s says %v", d.Backend, err)
 	want := all[0][1:]
@@ -440,7 +440,7 @@ func TestTooManyPeers(t *testing.T) {
 		{"one more", full, DeviceChange{Peers: many.Peers[:1]}},
 		{"all at once", empty, many},
 	} {
-		err := uapiDevice{c.path, "wg0"}.configure(t.Context(), c.change)
+		err := uapiDevice{path: c.path, name: "wg0"}.configure(t.Context(), c.change)
 		if !errors.Is(err, ErrTooManyPeers) || strings.Count(err.Error(), "\n") > 0 || !strings.Contains(err.Error(), "65,536 peers") {
 			t.Errorf("%s: %v", c.name, err)
 		}
@@ -448,7 +448,7 @@ func TestTooManyPeers(t *testing.T) {
 	if got := strings.Join(asked, " "); got != "get=" {
 		t.Errorf("a change that is too much did %s", got)
 	}
-	if err := (uapiDevice{empty, "wg0"}).configure(t.Context(), DeviceChange{Peers: many.Peers[1:]}); err != nil {
+	if err := (uapiDevice{path: empty, name: "wg0"}).configure(t.Context(), DeviceChange{Peers: many.Peers[1:]}); err != nil {
 		t.Errorf("as many as it takes: %v", err)
 	}
 }

@@ -5,6 +5,9 @@ package netlinkx
 import (
 	"context"
 	"errors"
+	"strconv"
+	"strings"
+	"sync"
 
 	"golang.org/x/sys/unix"
 )
@@ -22,7 +25,46 @@ const (
 )
 
 // A uapiDevice is a device by its socket.
-type uapiDevice struct{ path, name string }
+type uapiDevice struct {
+	path, name string
+	tell       func() // is called before each request that changes it; nil: nobody counts
+}
+
+// A tally counts the requests that changed devices, by socket, from the first that a
+// link with that number got.
+type tally struct {
+	mu sync.Mutex
+	of map[string]told
+}
+
+type told struct {
+	link     int
+	requests uint64
+}
+
+func (t *tally) add(path string, link int) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	now := t.of[path]
+	if now.link != link {
+		now = told{link: link}
+	}
+	now.requests++
+	if t.of == nil {
+		t.of = map[string]told{}
+	}
+	t.of[path] = now
+}
+
+// all reports whether a generation counts no other requests than these, if it is that
+// of the link with the number.
+func (t *tally) all(path, generation string) (link int, all bool) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	now := t.of[path]
+	_, count, _ := strings.Cut(generation, "-")
+	return now.link, now.requests > 0 && count == strconv.FormatUint(now.requests, 10)
+}
 
 // configure changes the device, but for RemoveAllowedIPs.
 func (u uapiDevice) configure(ctx context.Context, c DeviceChange) error {
@@ -82,5 +124,8 @@ func (u uapiDevice) change(ctx context.Context, c DeviceChange) error {
 // set sends a request, which is cleared then: there may be keys in it.
 func (u uapiDevice) set(ctx context.Context, request []byte) error {
 	defer clear(request)
+	if u.tell != nil {
+		u.tell()
+	}
 	return uapiDo(ctx, u.path, request, func([]byte, []byte) error { return nil })
 }

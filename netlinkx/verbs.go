@@ -101,8 +101,10 @@ type (
 		DeviceSum(ctx context.Context, name string) (Device, Sum, error)
 		// Generation stands for what is configured of an embedded device that
 		// counts its changes: as long as it is the same, so is that. It is
-		// empty where the device doesn't count, or is being changed.
-		Generation(ctx context.Context, name string) (string, error)
+		// empty where the device doesn't count, or is being changed. It is own
+		// if nothing but this value's Configure has changed the device since it
+		// began.
+		Generation(ctx context.Context, name string) (generation string, own bool, err error)
 		// Configure changes a device. It takes as many messages as it needs
 		// and so may be half done when it fails.
 		Configure(ctx context.Context, name string, c DeviceChange) error

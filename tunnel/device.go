@@ -205,6 +205,42 @@ func (d *peerDiff) returned() (out []netlinkx.PeerChange) {
 	return out
 }
 
+// ifMade returns s if all that its device will have is known from it, once the steps
+// to it from have were taken; else nil.
+func (s *Spec) ifMade(have *State) *Spec {
+	d := &s.Device
+	known := have.Link == nil && s.Backend == netlinkx.BackendUserspace &&
+		d.PrivateKey != nil && !d.PrivateKey.back && d.ListenPort != nil && *d.ListenPort != 0 &&
+		!slices.ContainsFunc(d.Peers, func(p Peer) bool { return p.PublicKey == *d.PublicKey }) // which no device takes
+	if !known {
+		return nil
+	}
+	return s
+}
+
+// madeDevice returns the device that ifMade promises.
+func (s *Spec) madeDevice() netlinkx.Device {
+	d := &s.Device
+	made := netlinkx.Device{
+		Name: s.Name, Backend: s.Backend, PrivateKey: *d.PrivateKey.value(), PublicKey: *d.PublicKey, ListenPort: *d.ListenPort,
+		Peers: make([]netlinkx.Peer, len(d.Peers)),
+	}
+	if d.FwMark != nil {
+		made.FwMark = *d.FwMark
+	}
+	for i, p := range d.Peers {
+		q := &made.Peers[i]
+		q.PublicKey, q.Endpoint, q.AllowedIPs = p.PublicKey, p.Endpoint, p.AllowedIPs
+		if p.PresharedKey != nil {
+			q.PresharedKey = *p.PresharedKey.value()
+		}
+		if p.PersistentKeepalive != nil {
+			q.PersistentKeepalive = *p.PersistentKeepalive
+		}
+	}
+	return made
+}
+
 // asIs makes a peer again as it is.
 func asIs(q netlinkx.Peer) netlinkx.PeerChange {
 	return netlinkx.PeerChange{

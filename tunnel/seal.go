@@ -184,16 +184,39 @@ type bulkReader interface {
 type wholeBulk struct {
 	h      *Host
 	toSeal bool // with the device's generation, if it counts
+
+	// made, if not nil, is a tunnel that this run has made: its device needn't be
+	// read where the generation tells that it was given that and nothing else.
+	made *Spec
+	// saved, if not nil, is the record, which this run has just written.
+	saved *Record
 }
 
-func (b wholeBulk) record(name string) (*Record, error) { return b.h.Records.Load(name) }
+func (b wholeBulk) record(name string) (*Record, error) {
+	if b.saved != nil {
+		r := *b.saved
+		return &r, nil
+	}
+	return b.h.Records.Load(name)
+}
+
+// counts reports whether the device tells its generation.
+func (b wholeBulk) counts(name string) bool {
+	if b.saved != nil {
+		return b.saved.Counts
+	}
+	r, err := b.h.Records.Head(name)
+	return err == nil && r != nil && r.Counts
+}
 
 func (b wholeBulk) device(ctx context.Context, name string) (d netlinkx.Device, generation string, err error) {
-	if b.toSeal {
-		if r, err := b.h.Records.Head(name); err == nil && r != nil && r.Counts {
-			if generation, err = b.h.Devices.Generation(ctx, name); err != nil {
-				return d, "", err
-			}
+	if b.toSeal && b.counts(name) {
+		own := false
+		if generation, own, err = b.h.Devices.Generation(ctx, name); err != nil {
+			return d, "", err
+		}
+		if own && b.made != nil {
+			return b.made.madeDevice(), generation, nil
 		}
 	}
 	d, err = b.h.Devices.Device(ctx, name)
@@ -216,7 +239,7 @@ func (b sealedBulk) record(string) (*Record, error) { return b.r, nil }
 // generation tells that it needn't be read.
 func (b sealedBulk) device(ctx context.Context, name string) (netlinkx.Device, string, error) {
 	if seal := b.r.Seal; seal.Generation != "" {
-		now, err := b.h.Devices.Generation(ctx, name)
+		now, _, err := b.h.Devices.Generation(ctx, name)
 		if err != nil {
 			return netlinkx.Device{}, "", err
 		}

@@ -51,7 +51,7 @@ func Begin(ctx context.Context, h *Host, name string, report Report, waiting fun
 	}
 	LearnRecord()
 	s := &Session{host: h, name: name, report: report, unlock: []func(){unlock}}
-	if err = s.observeBut(ctx, idle{last: &State{}, shared: true}); err == nil && !s.Have.bare() {
+	if err = s.observeBut(ctx, idle{last: &State{}, shared: true}, wholeBulk{}); err == nil && !s.Have.bare() {
 		err = s.Have.observeShared(ctx, h, SharedSysctls...)
 	}
 	if err != nil {
@@ -72,15 +72,16 @@ func (s *Session) End() {
 
 // observe looks again, in a run that is this session's.
 func (s *Session) observe(ctx context.Context) (err error) {
-	if err = s.observeBut(ctx, idle{}); err == nil {
+	if err = s.observeBut(ctx, idle{}, wholeBulk{}); err == nil {
 		s.Have.halfTold = false
 	}
 	return err
 }
 
-// observeBut looks at all but what is idle.
-func (s *Session) observeBut(ctx context.Context, is idle) (err error) {
-	s.Have, err = observeBulk(ctx, s.host, wholeBulk{h: s.host, toSeal: true}, is, s.name, SharedSysctls...)
+// observeBut looks at all but what is idle, and what is known of the bulk.
+func (s *Session) observeBut(ctx context.Context, is idle, known wholeBulk) (err error) {
+	known.h, known.toSeal = s.host, true
+	s.Have, err = observeBulk(ctx, s.host, known, is, s.name, SharedSysctls...)
 	return err
 }
 
@@ -207,7 +208,7 @@ func (s *Session) apply(ctx context.Context, r *Record, steps []Step) error {
 	if err := s.take(ctx, work); err != nil {
 		return err
 	}
-	more, err := s.converge(ctx, r.Spec, work)
+	more, err := s.converge(ctx, r, work)
 	work = append(work, more...)
 	if len(s.passed) > 0 {
 		work = slices.DeleteFunc(slices.Clone(work), mayFail) // nothing of these is to be undone
@@ -237,9 +238,11 @@ func (s *Session) take(ctx context.Context, steps []Step) error {
 
 // converge observes what steps were about, and then, if that is not as wanted,
 // all: it takes once more what is still missing. It returns what it took.
-func (s *Session) converge(ctx context.Context, want *Spec, steps []Step) (taken []Step, err error) {
-	for is := s.Have.idleAfter(want, steps); ; is = (idle{}) {
-		if err := s.observeBut(ctx, is); err != nil {
+func (s *Session) converge(ctx context.Context, r *Record, steps []Step) (taken []Step, err error) {
+	want := r.Spec
+	known := wholeBulk{made: want.ifMade(s.Have), saved: r}
+	for is := s.Have.idleAfter(want, steps); ; is, known = (idle{}), (wholeBulk{}) {
+		if err := s.observeBut(ctx, is, known); err != nil {
 			return taken, err
 		}
 		s.Have.halfTold = false
@@ -250,7 +253,7 @@ func (s *Session) converge(ctx context.Context, want *Spec, steps []Step) (taken
 		switch {
 		case len(missing) == 0:
 			return taken, nil
-		case is != (idle{}):
+		case known != (wholeBulk{}):
 			continue
 		case taken != nil:
 			return taken, fmt.Errorf("%s did not converge, as something else changes it: still to do: %s", s.name, texts(missing))

@@ -166,12 +166,13 @@ type awayTUN struct {
 	name string
 }
 
-func openAwayTUN(fd int) (tun.Device, error) {
+func openAwayTUN(fd int, in *intake) (tun.Device, error) {
 	dev, name, err := tun.CreateUnmonitoredTUNFromFD(fd)
 	if err != nil {
 		return nil, fmt.Errorf("using descriptor %d as a TUN: %w", fd, err)
 	}
-	t := &awayTUN{watchedTUN: newWatchedTUN(dev, fd), name: name}
+	in.follow()
+	t := &awayTUN{watchedTUN: newWatchedTUN(dev, fd, in), name: name}
 	go t.follow()
 	return t, nil
 }

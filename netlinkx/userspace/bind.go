@@ -17,7 +17,7 @@ import (
 
 // newBind returns the UDP side of a device. This is the one place that
 // chooses it; a benchmark chooses upstream's instead.
-var newBind = func() conn.Bind { return new(bind) }
+var newBind = func(in *intake) conn.Bind { return &bind{meet: in.meet} }
 
 // batchSize is how many packets a device sends or receives at once, at most.
 const batchSize = conn.IdealBatchSize
@@ -32,6 +32,8 @@ type bind struct {
 	v4, v6  atomic.Pointer[udpSocket]
 	routing atomic.Pointer[routing] // nil where the kernel doesn't tell
 	mark    atomic.Uint32
+	meet    func(stop <-chan struct{}) // is called with packets; nil: nobody cares
+	closed  chan struct{}              // closed when the sockets are
 
 	mu sync.Mutex // Open, Close, SetMark
 }
@@ -57,12 +59,18 @@ func (b *bind) Open(port uint16) ([]conn.ReceiveFunc, uint16, error) {
 	if err != nil {
 		return nil, 0, err
 	}
+	closed := make(chan struct{})
+	b.closed = closed
 	var receive []conn.ReceiveFunc
 	for _, s := range []*udpSocket{v4, v6} {
 		if s == nil {
 			continue
 		}
-		receive = append(receive, newReceiver(s).function())
+		r := newReceiver(s)
+		if b.meet != nil {
+			r.meet = func() { b.meet(closed) }
+		}
+		receive = append(receive, r.function())
 		port = s.port
 	}
 	b.v4.Store(v4)
@@ -100,6 +108,10 @@ func openPair(port uint16) (v4, v6 *udpSocket, err error) {
 func (b *bind) Close() error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	if b.closed != nil {
+		close(b.closed)
+		b.closed = nil
+	}
 	var errs []error
 	for _, s := range []*udpSocket{b.v4.Swap(nil), b.v6.Swap(nil)} {
 		if s != nil {

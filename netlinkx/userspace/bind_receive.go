@@ -33,6 +33,8 @@ type receiver struct {
 	at      arrival // and what is known of that
 	ep      *endpoint
 
+	meet func() // is called with packets; nil: nobody cares
+
 	// The system call, in the form that syscall.RawConn wants.
 	read  func(fd uintptr) bool
 	errno unix.Errno
@@ -83,6 +85,9 @@ func (r *receiver) receive(packets [][]byte, sizes []int, eps []conn.Endpoint) (
 			}
 		}
 		n = r.hand(packets, sizes, eps)
+	}
+	if r.meet != nil {
+		r.meet()
 	}
 	return n, nil
 }

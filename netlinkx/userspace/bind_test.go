@@ -44,7 +44,7 @@ func TestSockaddr(t *testing.T) {
 }
 
 func TestParseEndpoint(t *testing.T) {
-	b := newBind()
+	b := newBind(newIntake())
 	for in, want := range map[string]string{
 		"192.0.2.1:5":            "192.0.2.1:5",
 		"[fd00::1]:5":            "[fd00::1]:5",

@@ -214,7 +214,7 @@ func TestReap(t *testing.T) {
 func TestRequestLimit(t *testing.T) {
 	here, there := net.Pipe()
 	defer there.Close()
-	r := &request{Conn: here, limit: 30 * time.Millisecond, changes: new(changes)}
+	r := &request{Conn: here, limit: 30 * time.Millisecond, intake: new(intake)}
 	go func() {
 		time.Sleep(3 * r.limit) // idle: no limit
 		_, _ = io.WriteString(there, "set=1\n")

@@ -37,11 +37,12 @@ type listener struct {
 	conns  map[net.Conn]struct{}
 	closed bool
 
-	changes changes
+	intake *intake
 }
 
-// newListener listens on an open socket, of which it takes a copy.
-func newListener(sock socket, file *os.File) (*listener, error) {
+// newListener listens on an open socket, of which it takes a copy, for the device of
+// an intake.
+func newListener(sock socket, file *os.File, in *intake) (*listener, error) {
 	ln, err := net.FileListener(file)
 	if err == nil {
 		err = listenAgain(file)
@@ -49,7 +50,7 @@ func newListener(sock socket, file *os.File) (*listener, error) {
 	if err != nil {
 		return nil, fmt.Errorf("listening on UAPI socket %s: %w", sock.path, err)
 	}
-	l := &listener{sock: sock, ln: ln, gone: make(chan struct{}), conns: make(map[net.Conn]struct{}), changes: newChanges()}
+	l := &listener{sock: sock, ln: ln, gone: make(chan struct{}), conns: make(map[net.Conn]struct{}), intake: in}
 	l.end = sync.OnceFunc(func() { close(l.gone) })
 	l.watch = watchFile(sock.path)
 	go l.watchSocket()
@@ -113,9 +114,12 @@ func (l *listener) serve(dev *device.Device) {
 		}
 		go func() {
 			defer l.drop(conn)
-			r := &request{Conn: conn, limit: requestLimit, changes: &l.changes}
+			defer conn.Close()
+			r := &request{Conn: conn, limit: requestLimit, intake: l.intake}
 			defer r.settle()
-			dev.IpcHandle(r)
+			if l.intake.serve(r) {
+				dev.IpcHandle(r)
+			}
 		}()
 	}
 }

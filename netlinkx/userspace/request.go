@@ -4,9 +4,14 @@ package userspace
 
 import (
 	"bytes"
+	"errors"
+	"fmt"
 	"io"
 	"net"
 	"time"
+
+	"golang.org/x/sys/unix"
+	"golang.zx2c4.com/wireguard/device"
 )
 
 // A request is a connection that may idle between requests, but not in one. It
@@ -14,15 +19,17 @@ import (
 // device: all but a get.
 type request struct {
 	net.Conn
-	limit   time.Duration
-	changes *changes
+	limit  time.Duration
+	intake *intake
 
 	inside  bool // part of a request was read, and no answer written since
 	started bool // something was read
 	in      section
-	line    bool // the line that comes next has begun
-	given   int  // requests that were handed on since the device had none
-	noted   bool // one of these changes the device
+	line    bool   // the line that comes next has begun
+	back    []byte // was read, and is to be read again
+	failed  error  // of reading, after that
+	given   int    // requests that were handed on since the device had none
+	noted   bool   // one of these changes the device
 }
 
 // A section is where in a request a stream of them is.
@@ -38,9 +45,36 @@ var getLine = []byte("get=1")
 
 // Read reads, with a time limit inside a request.
 func (r *request) Read(p []byte) (int, error) {
-	if r.in == between && !r.line {
+	begins := r.in == between && !r.line
+	if begins {
 		// The device asks for more, so it is done with all that it was given.
 		r.settle()
+	}
+	n, err := r.receive(p)
+	if !r.started && string(p[:n]) == GenerationRequest {
+		_, err := r.Write(r.intake.changes.answer())
+		if err == nil {
+			err = io.EOF
+		}
+		return 0, err
+	}
+	r.started = r.started || n > 0
+	if begins && n > 0 {
+		r.intake.settle()
+	}
+	r.follow(p[:n]) // before the device sees any of it
+	return n, err
+}
+
+// receive reads what was given back, and then what comes.
+func (r *request) receive(p []byte) (int, error) {
+	if len(r.back) > 0 || r.failed != nil {
+		n := copy(p, r.back)
+		clear(r.back[:n])
+		if r.back = r.back[n:]; n > 0 {
+			return n, nil
+		}
+		return 0, r.failed
 	}
 	var deadline time.Time
 	if r.inside {
@@ -50,17 +84,56 @@ func (r *request) Read(p []byte) (int, error) {
 		return 0, err
 	}
 	n, err := r.Conn.Read(p)
-	if !r.started && string(p[:n]) == GenerationRequest {
-		_, err := r.Write(r.changes.answer())
-		if err == nil {
-			err = io.EOF
-		}
-		return 0, err
-	}
-	r.started = r.started || n > 0
 	r.inside = r.inside || n > 0
-	r.follow(p[:n]) // before the device sees any of it
 	return n, err
+}
+
+// mostEarly is how long a request may be that is answered early.
+const mostEarly = 1 << 20
+
+// whole returns the request that comes next, up to the empty line and what came with
+// that. If it is none that sets something, or too long, or its rest doesn't come, it
+// is what has come so far.
+func (r *request) whole() []byte {
+	b := make([]byte, 0, 4096)
+	for {
+		n, err := r.receive(b[len(b):cap(b)])
+		seen := max(0, len(b)-1)
+		b = b[:len(b)+n]
+		r.failed = err
+		known := min(len(b), len(setLine))
+		if err != nil || string(b[:known]) != string(setLine[:known]) || bytes.Contains(b[seen:], []byte("\n\n")) {
+			return b
+		}
+		if len(b) == cap(b) {
+			if len(b) >= mostEarly {
+				return b
+			}
+			more := make([]byte, len(b), 8*len(b))
+			copy(more, b)
+			clear(b) // of keys
+			b = more
+		}
+	}
+}
+
+// giveBack has Read give it first.
+func (r *request) giveBack(b []byte) { r.back = b }
+
+// answer answers a request that was read whole, and reports whether there may be
+// another.
+func (r *request) answer(err error) bool {
+	r.started = true
+	code := int64(0)
+	if refused := (*device.IPCError)(nil); errors.As(err, &refused) {
+		code = refused.ErrorCode()
+	} else if errno := unix.Errno(0); errors.As(err, &errno) {
+		code = -int64(errno)
+	} else if err != nil {
+		code = -int64(unix.EIO)
+	}
+	_, err = fmt.Fprintf(r, "errno=%d\n\n", code)
+	return err == nil && r.failed == nil
 }
 
 // Write writes, with a time limit always: nobody has to ask who won't listen.
@@ -101,7 +174,8 @@ func (r *request) change() {
 	r.in = inOther
 	if !r.noted {
 		r.noted = true
-		r.changes.begin()
+		r.intake.grow()
+		r.intake.changes.begin()
 	}
 }
 
@@ -110,6 +184,6 @@ func (r *request) settle() {
 	r.given = 0
 	if r.noted {
 		r.noted = false
-		r.changes.end()
+		r.intake.changes.end()
 	}
 }

@@ -41,11 +41,11 @@ func handle(r *request, read chan<- struct{}) {
 // A device's generation changes with whatever isn't a get, from before the device
 // sees any of it, and is told to nobody until it is done.
 func TestGeneration(t *testing.T) {
-	c := newChanges()
+	c := newIntake()
 	generation := func() string {
 		here, there := net.Pipe()
 		defer here.Close()
-		r := &request{Conn: there, limit: time.Second, changes: &c}
+		r := &request{Conn: there, limit: time.Second, intake: c}
 		go func() {
 			defer there.Close()
 			var p [64]byte
@@ -61,11 +61,11 @@ func TestGeneration(t *testing.T) {
 	}
 	const busy = "errno=-16\n\n"
 	first := generation()
-	if !strings.HasPrefix(first, "generation="+c.instance) || !strings.HasSuffix(first, "\nerrno=0\n\n") {
+	if !strings.HasPrefix(first, "generation="+c.changes.instance) || !strings.HasSuffix(first, "\nerrno=0\n\n") {
 		t.Fatalf("answer %q", first)
 	}
 	other := newChanges()
-	if other.instance == c.instance {
+	if other.instance == c.changes.instance {
 		t.Error("two devices have one name")
 	}
 	for _, test := range []struct {
@@ -93,7 +93,7 @@ func TestGeneration(t *testing.T) {
 	} {
 		before := generation()
 		here, there := net.Pipe()
-		r := &request{Conn: there, limit: time.Second, changes: &c}
+		r := &request{Conn: there, limit: time.Second, intake: c}
 		read := make(chan struct{})
 		go func() {
 			handle(r, read)

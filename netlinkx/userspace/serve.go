@@ -75,29 +75,21 @@ func Serve(ctx context.Context, o ServeOptions) error {
 			return err
 		}
 	}
-	link, err := o.tun()
+	in := newIntake()
+	link, err := o.tun(in)
 	if err != nil {
 		return err
 	}
-	uapi, err := o.uapi(ctx)
+	uapi, err := o.uapi(ctx, in)
 	if err != nil {
 		link.Close()
 		return err
 	}
 	logger, flush := newLogger(o)
 	defer flush()
-	dev := device.NewDevice(link, newBind(), logger)
+	dev := device.NewDevice(link, newBind(in), logger)
+	in.dev = dev
 	logger.Verbosef("Device started")
-	// wireguard-go takes a TUN with IFF_VNET_HDR for up, whatever its link is, as
-	// soon as it gets to look (routineHackListener in its tun/tun_linux.go). A port
-	// that can't be had is an error of the request for it only if that comes after.
-	// One whose link is away comes up with that: until then the process of a
-	// namespace that was deleted may still have the port.
-	if _, away := link.(*awayTUN); !away {
-		if err := dev.Up(); err != nil {
-			logger.Errorf("Failed to open sockets: %v", err)
-		}
-	}
 	go uapi.serve(dev)
 	logger.Verbosef("UAPI listener started")
 	if o.Detached {
@@ -106,7 +98,7 @@ func Serve(ctx context.Context, o ServeOptions) error {
 	if err == nil {
 		ctx, stop := context.WithCancel(ctx)
 		defer stop()
-		go uapi.changes.whenQuiet(ctx, quietTime, quietMost, collect)
+		go in.changes.whenQuiet(ctx, quietTime, quietMost, collect)
 		select {
 		case <-ctx.Done():
 		case <-dev.Wait():
@@ -119,13 +111,14 @@ func Serve(ctx context.Context, o ServeOptions) error {
 	// that Close waits for. The socket last: who waits for it to go (Reap,
 	// the next Start) may count on link and port being free.
 	uapi.hangUp()
+	in.end()
 	closeDevice(dev)
 	uapi.close()
 	return err
 }
 
 // tun returns the device's link.
-func (o *ServeOptions) tun() (tun.Device, error) {
+func (o *ServeOptions) tun(in *intake) (tun.Device, error) {
 	fd := o.TUN
 	if fd == 0 {
 		var err error
@@ -133,11 +126,11 @@ func (o *ServeOptions) tun() (tun.Device, error) {
 			return nil, err
 		}
 	}
-	return openTUN(fd, o.Interface)
+	return openTUN(fd, o.Interface, in)
 }
 
 // uapi returns the device's socket.
-func (o *ServeOptions) uapi(ctx context.Context) (*listener, error) {
+func (o *ServeOptions) uapi(ctx context.Context, in *intake) (*listener, error) {
 	if o.UAPI != 0 {
 		file := os.NewFile(uintptr(o.UAPI), "uapi")
 		defer file.Close()
@@ -145,14 +138,14 @@ func (o *ServeOptions) uapi(ctx context.Context) (*listener, error) {
 		if err != nil {
 			return nil, err
 		}
-		return newListener(sock, file)
+		return newListener(sock, file, in)
 	}
 	sock, file, err := makeSocket(ctx, cmp.Or(o.SocketDir, SocketDir), o.Interface)
 	if err != nil {
 		return nil, err
 	}
 	defer file.Close()
-	l, err := newListener(sock, file)
+	l, err := newListener(sock, file, in)
 	if err != nil {
 		_ = sock.remove()
 	}

@@ -92,9 +92,9 @@ func attach(fd int, ifname string) error {
 }
 
 // openTUN makes wireguard-go's device of the descriptor of a TUN, whose link
-// must have the given name, and sets the link's MTU to 1420. A descriptor that
-// is something else is left as it is.
-func openTUN(fd int, ifname string) (tun.Device, error) {
+// must have the given name, and sets the link's MTU to 1420. The intake hears of
+// packets. A descriptor that is something else is left as it is.
+func openTUN(fd int, ifname string, in *intake) (tun.Device, error) {
 	if err := checkTUN(fd, ifname); err != nil {
 		return nil, err
 	}
@@ -105,7 +105,7 @@ func openTUN(fd int, ifname string) (tun.Device, error) {
 		return nil, fmt.Errorf("using descriptor %d as a TUN: %w", fd, err)
 	}
 	if isAway(fd) {
-		return openAwayTUN(fd)
+		return openAwayTUN(fd, in)
 	}
 	file := os.NewFile(uintptr(fd), cloneDevice)
 	dev, err := tun.CreateTUNFromFile(file, device.DefaultMTU)
@@ -113,7 +113,7 @@ func openTUN(fd int, ifname string) (tun.Device, error) {
 		file.Close()
 		return nil, fmt.Errorf("using descriptor %d as a TUN: %w", fd, err)
 	}
-	return newNearTUN(dev, fd), nil
+	return newNearTUN(dev, fd, in), nil
 }
 
 // TUNName returns the name of the link behind the descriptor of a TUN.

@@ -16,6 +16,7 @@ import (
 type watchedTUN struct {
 	tun.Device
 	fd     int
+	intake *intake
 	events chan tun.Event
 	closed chan struct{}
 	ended  chan struct{} // closed when nobody sends events any more
@@ -28,8 +29,17 @@ const (
 )
 
 // newWatchedTUN returns one that waits for whom to tell its events.
-func newWatchedTUN(dev tun.Device, fd int) *watchedTUN {
-	return &watchedTUN{Device: dev, fd: fd, events: make(chan tun.Event, 4), closed: make(chan struct{}), ended: make(chan struct{})}
+func newWatchedTUN(dev tun.Device, fd int, in *intake) *watchedTUN {
+	return &watchedTUN{Device: dev, fd: fd, intake: in, events: make(chan tun.Event, 4), closed: make(chan struct{}), ended: make(chan struct{})}
+}
+
+// Read reads packets, of which the intake hears first.
+func (t *watchedTUN) Read(bufs [][]byte, sizes []int, offset int) (n int, err error) {
+	n, err = t.Device.Read(bufs, sizes, offset)
+	if n > 0 {
+		t.intake.meet(t.closed)
+	}
+	return n, err
 }
 
 // Events returns what became of the link.
@@ -95,15 +105,23 @@ type nearTUN struct {
 	tell func()
 }
 
-func newNearTUN(dev tun.Device, fd int) *nearTUN {
-	t := &nearTUN{watchedTUN: newWatchedTUN(dev, fd), deaf: make(chan struct{})}
+func newNearTUN(dev tun.Device, fd int, in *intake) *nearTUN {
+	t := &nearTUN{watchedTUN: newWatchedTUN(dev, fd, in), deaf: make(chan struct{})}
 	t.tell = sync.OnceFunc(func() { close(t.deaf) })
 	go t.forward()
 	return t
 }
 
-// forward passes on what the device hears, and watches when that ends.
+// forward passes on what the device hears, and watches when that ends. What comes
+// before the intake has brought the device up says that the link is up, whatever it is
+// (routineHackListener in wireguard-go's tun/tun_linux.go).
 func (t *nearTUN) forward() {
+	select {
+	case <-t.intake.ready:
+	case <-t.closed:
+		close(t.ended)
+		return
+	}
 	for {
 		select {
 		case event, more := <-t.Device.Events():
@@ -143,7 +161,7 @@ func (t *nearTUN) isUp() (up, ok bool) {
 // Read reads packets. That the device hears nothing any more is no error of it.
 func (t *nearTUN) Read(bufs [][]byte, sizes []int, offset int) (n int, err error) {
 	for {
-		n, err = t.Device.Read(bufs, sizes, offset)
+		n, err = t.watchedTUN.Read(bufs, sizes, offset)
 		if err == nil || !strings.HasPrefix(err.Error(), "failed to receive netlink message: ") {
 			return n, err
 		}

@@ -31,10 +31,11 @@ type intake struct {
 	changes changes
 
 	grown atomic.Bool // the device met a packet, or a request that isn't known here: no more is answered early
+	clear atomic.Bool // and nothing is carried out any more
 	begun sync.Once
 	ready chan struct{} // closed when the device has come up
 
-	mu       sync.Mutex
+	mu       sync.Mutex // also of changes to grown and clear
 	peers    int           // the most that the device can have of what was taken in
 	underWay chan struct{} // closed when the request that is carried out is done; nil: none is
 }
@@ -138,6 +139,7 @@ func (i *intake) take(request []byte, peers int) bool {
 		i.mu.Lock()
 		defer i.mu.Unlock()
 		i.underWay = nil
+		i.clear.Store(i.grown.Load())
 		close(done)
 	}()
 	return true
@@ -163,11 +165,12 @@ func (i *intake) settle() {
 // meet is told that there are packets for the device. It returns when the device has
 // all that was taken in before, or when stop is closed.
 func (i *intake) meet(stop <-chan struct{}) {
-	for !i.grown.Load() {
+	for !i.clear.Load() {
 		i.mu.Lock()
 		done := i.underWay
 		if done == nil {
 			i.grown.Store(true)
+			i.clear.Store(true)
 		}
 		i.mu.Unlock()
 		if done == nil {
@@ -186,6 +189,7 @@ func (i *intake) grow() {
 	i.mu.Lock()
 	defer i.mu.Unlock()
 	i.grown.Store(true)
+	i.clear.Store(i.underWay == nil)
 }
 
 // end returns when nothing is carried out any more, and nothing will be.

@@ -319,10 +319,7 @@ func pair(t testing.TB) {
 		run(t, "ip", "link", "set", fmt.Sprintf("cable%d", i), "netns", ns)
 		run(t, "ip", "-n", ns, "addr", "add", fmt.Sprintf("192.0.2.%d/24", i+1), "dev", fmt.Sprintf("cable%d", i))
 		run(t, "ip", "-n", ns, "link", "set", fmt.Sprintf("cable%d", i), "up")
-		start := role("start", fmt.Sprintf("wg%d", i))
-		if out, err := exec.Command("ip", append([]string{"netns", "exec", ns}, start.Args...)...).CombinedOutput(); err != nil {
-			t.Fatalf("start in %s: %v\n%s", ns, err, out)
-		}
+		startIn(t, ns, fmt.Sprintf("wg%d", i))
 		keys[i] = fmt.Sprintf("/run/key%d", i)
 		public[i] = strings.TrimSpace(run(t, "sh", "-c", "umask 077; wg genkey > "+keys[i]+"; wg pubkey < "+keys[i]))
 	}

@@ -27,6 +27,7 @@ const (
 	noOp       = "reload, nothing changed"
 	oneChanged = "reload, one peer changed"
 	removal    = "down, others at work"
+	question   = "wg show, right after up"
 )
 
 const ifname = "wgb"
@@ -211,7 +212,7 @@ func (b *bench) tunnels(ctx context.Context, peers int) error {
 		switch tool {
 		case floorTool:
 			up := []string{b.link("", "floor"), "run", base + "." + b.backend() + ".floor", b.link("links", "wireguard-go")}
-			return append(append(steps, step{Name: bringUp, Argv: up}), empty()...)
+			return append(append(steps, step{Name: bringUp, Argv: up}, askAfterUp), empty()...)
 		case wgQuickTool:
 			return append(steps, b.asWgQuick(base, peers)...)
 		case networkdTool:
@@ -223,13 +224,17 @@ func (b *bench) tunnels(ctx context.Context, peers int) error {
 
 const file = "/run/" + ifname + ".conf"
 
+// askAfterUp waits for what a device has answered and not carried out, which is none
+// of what comes after it.
+var askAfterUp = step{Name: question, Argv: []string{"/usr/bin/wg", "show", ifname, "listen-port"}}
+
 // idiom is a reload by wg and wg-quick, as the latter's manual has it.
 var idiom = []string{"bash", "-c", "/usr/bin/wg syncconf " + ifname + " <(/usr/bin/wg-quick strip " + file + ")"}
 
 // asWgctl is a life of a tunnel by wgctl.
 func (b *bench) asWgctl(base string, peers int) []step {
 	wgctl := b.link("", "wgctl")
-	steps := []step{{Name: bringUp, Argv: []string{wgctl, "up", file}}}
+	steps := []step{{Name: bringUp, Argv: []string{wgctl, "up", file}}, askAfterUp}
 	if peers > b.whole {
 		return append(steps, step{Name: "down", Argv: []string{wgctl, "down", file}})
 	}
@@ -258,10 +263,11 @@ func (b *bench) asWgQuick(base string, peers int) []step {
 	up := step{Name: bringUp, Argv: []string{"/usr/bin/wg-quick", "up", file}}
 	down := step{Name: "down", Argv: []string{"/usr/bin/wg-quick", "down", file}}
 	if b.kernel && peers >= 1000 { // it takes minutes in a guest
-		return []step{up, down}
+		return []step{up, askAfterUp, down}
 	}
 	return []step{
 		up,
+		askAfterUp,
 		{Name: noOp, Argv: idiom},
 		{Argv: []string{"cp", base + ".changed", file}},
 		{Name: oneChanged, Argv: idiom},

@@ -35,7 +35,7 @@ type intake struct {
 	begun sync.Once
 	ready chan struct{} // closed when the device has come up
 
-	mu       sync.Mutex // also of changes to grown and clear
+	mu       sync.Mutex    // also of changes to grown and clear
 	peers    int           // the most that the device can have of what was taken in
 	underWay chan struct{} // closed when the request that is carried out is done; nil: none is
 }

@@ -199,12 +199,12 @@ func TestIntakeTellsOfFailure(t *testing.T) {
 
 // No more peers are accepted than a device can have.
 func TestIntakeCounts(t *testing.T) {
-	in, d := slowIntake()
-	in.peers = device.MaxPeers - 1
-	if got := in.asks("set=1\n" + peerText(1) + peerText(2) + "\n"); got != "" {
+	full, _ := slowIntake()
+	full.peers = device.MaxPeers - 1
+	if got := full.asks("set=1\n" + peerText(1) + peerText(2) + "\n"); got != "" {
 		t.Errorf("one too many: answered %q", got)
 	}
-	in, d = slowIntake()
+	in, d := slowIntake()
 	in.peers = device.MaxPeers - 1
 	if got := in.asks("set=1\n" + peerText(1) + "\n"); got != accepted {
 		t.Errorf("the last: answered %q", got)

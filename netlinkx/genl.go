@@ -30,6 +30,10 @@ func (k *Kernel) KernelHasWireGuard(ctx context.Context) (bool, error) {
 	return err == nil, err
 }
 
+// familyHolds is how long an answer about the family is good: the module may be
+// loaded anew, and has another number then.
+const familyHolds = time.Second
+
 // family returns the family, or an os.ErrNotExist.
 func (k *Kernel) family(ctx context.Context) (genetlink.Family, error) {
 	if err := ctx.Err(); err != nil {
@@ -37,6 +41,9 @@ func (k *Kernel) family(ctx context.Context) (genetlink.Family, error) {
 	}
 	k.mu.Lock()
 	defer k.mu.Unlock()
+	if k.gl != nil && time.Since(k.asked) < familyHolds {
+		return k.known, nil
+	}
 	if k.gl == nil {
 		if err := k.inside(func() (err error) {
 			k.gl, err = genetlink.Dial(nil)
@@ -49,6 +56,9 @@ func (k *Kernel) family(ctx context.Context) (genetlink.Family, error) {
 	if err != nil && !errors.Is(err, os.ErrNotExist) {
 		_ = k.gl.Close() // the answer may still come, in the place of the next one
 		k.gl = nil
+	}
+	if err == nil {
+		k.asked, k.known = time.Now(), f
 	}
 	return f, err
 }

@@ -39,6 +39,8 @@ type Kernel struct {
 	mu      sync.Mutex
 	wg      *wgctrl.Client       // nil until a device of the kernel is configured
 	gl      *genetlink.Conn      // nil until the family is asked for
+	asked   time.Time            // when the kernel said which it is, the last time
+	known   genetlink.Family     // what it said
 	batches map[int]*batchSocket // by protocol
 
 	told tally // of this Kernel's requests to embedded devices

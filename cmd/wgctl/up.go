@@ -72,6 +72,8 @@ func up(ctx context.Context, ui *ui, arg string, opts tunnel.Options) error {
 	if err != nil {
 		return err
 	}
+	defer in.host.Userspace.Forget()
+	tunnel.Prepare(ctx, in.host, in.name, in.cfg, opts)
 	session, err := begin(ctx, ui, in.host, in.name)
 	if err != nil {
 		return err

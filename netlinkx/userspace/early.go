@@ -50,11 +50,18 @@ func (p *earlyPlace) put(e *early) *early {
 	return was
 }
 
+// has reports whether one waits for that name.
+func (p *earlyPlace) has(ifname string) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.e != nil && p.e.ifname == ifname
+}
+
 // Prepare starts the process that the next Start of that name, by this Starter,
-// will need. It makes neither link nor socket; an error is as if it hadn't been
-// called. The caller calls Forget, in any case.
+// will need, unless it was called for that before. It makes neither link nor socket;
+// an error is as if it hadn't been called. The caller calls Forget, in any case.
 func (s *Starter) Prepare(ifname string) error {
-	if err := checkName(ifname); err != nil || s.TUN != 0 {
+	if err := checkName(ifname); err != nil || s.TUN != 0 || s.early.has(ifname) {
 		return err
 	}
 	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)

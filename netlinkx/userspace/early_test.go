@@ -23,6 +23,9 @@ func TestPrepare(t *testing.T) {
 	}
 	defer s.Forget()
 	waiting := wantProcess(t, "wg0")
+	if err := s.Prepare("wg0"); err != nil || deviceProcess(t, "wg0") != waiting {
+		t.Errorf("asked again: %v, process %d waits after %d", err, deviceProcess(t, "wg0"), waiting)
+	}
 	if _, err := linkIndex("wg0"); err == nil || exists(socketPath(SocketDir, "wg0")) {
 		t.Error("there is a link or a socket before a start")
 	}

@@ -87,15 +87,14 @@ func TestLoadInterfaceOpensNoPipe(t *testing.T) {
 		t.Errorf("its writer saw it opened: %v", err)
 	default:
 	}
-	for {
+	for end := time.Now().Add(10 * time.Second); ; time.Sleep(time.Millisecond) {
 		cfg, _, err := Load(t.Context(), path)
-		if err == nil && cfg.Interface.MTU == 0 {
-			continue // it was opened before there was a writer
+		if err == nil && cfg.Interface.MTU == 1400 {
+			break
 		}
-		if err != nil || cfg.Interface.MTU != 1400 {
-			t.Errorf("then Load gives %+v, %v", cfg, err)
+		if time.Now().After(end) { // else it was opened before there was a writer
+			t.Fatalf("then Load gives %+v, %v", cfg, err)
 		}
-		break
 	}
 	if err := <-written; err != nil {
 		t.Error(err)

@@ -99,11 +99,12 @@ func (b *builder) secret(value string) (*Secret, bool) {
 	return &s, true
 }
 
-// endDigest returns the digest of a text with zeros behind it, so that the hash has
-// none of the text any more, nor makes a copy at its end.
+// endDigest returns the digest of a text, of whose end the hash has nothing any more
+// then.
 func endDigest(h *xxhash.Digest) string {
-	_, _ = h.Write(make([]byte, 2*h.BlockSize()))
-	return fmt.Sprintf("%016x", h.Sum64())
+	sum := h.Sum64()
+	*h = xxhash.Digest{}
+	return fmt.Sprintf("%016x", sum)
 }
 
 // ForgetKeys clears the keys that were read. What else stands in c stays.

@@ -54,33 +54,38 @@ func (s *summer) reset() {
 	s.members = 0
 }
 
-// total returns the sum, and forgets the members: they have keys.
+// total returns the sum, and forgets the members: they have keys, and the hash has the
+// end of them.
 func (s *summer) total() Sum {
 	clear(s.buf[:cap(s.buf)])
-	_, _ = s.hash.Write(make([]byte, 2*s.hash.BlockSize())) // which leaves none of them in it
-	return Sum{digest: s.hash.Sum64(), members: s.members}
+	out := Sum{digest: s.hash.Sum64(), members: s.members}
+	*s.hash = xxhash.Digest{}
+	return out
 }
 
-// MarshalText returns 32 hexadecimal digits.
+// MarshalText returns 80 hexadecimal digits, of which the last 48 are zeros: earlier
+// versions, which may run yet, take no fewer.
 func (s Sum) MarshalText() ([]byte, error) {
-	b := binary.BigEndian.AppendUint64(nil, s.members)
-	return hex.AppendEncode(nil, binary.BigEndian.AppendUint64(b, s.digest)), nil
+	var b [40]byte
+	binary.BigEndian.PutUint64(b[:], s.members)
+	binary.BigEndian.PutUint64(b[8:], s.digest)
+	return hex.AppendEncode(nil, b[:]), nil
 }
 
-// UnmarshalText reads what MarshalText writes. What earlier versions wrote, longer, is
-// a sum that nothing has.
+// UnmarshalText reads what MarshalText writes. What it wrote in earlier versions is a
+// sum that nothing has.
 func (s *Sum) UnmarshalText(text []byte) error {
-	b, err := hex.DecodeString(string(text))
-	switch {
-	case err != nil:
-		return err
-	case len(b) < 16:
-		return errors.New("not a sum of 32 hexadecimal digits")
-	case len(b) > 16:
-		*s = Sum{members: math.MaxUint64}
-		return nil
+	var b [40]byte
+	if len(text) != hex.EncodedLen(len(b)) {
+		return errors.New("not a sum of 80 hexadecimal digits")
 	}
-	s.members, s.digest = binary.BigEndian.Uint64(b), binary.BigEndian.Uint64(b[8:])
+	if _, err := hex.Decode(b[:], text); err != nil {
+		return err
+	}
+	s.members, s.digest = binary.BigEndian.Uint64(b[:]), binary.BigEndian.Uint64(b[8:])
+	if [24]byte(b[16:]) != [24]byte{} {
+		s.members = math.MaxUint64
+	}
 	return nil
 }
 

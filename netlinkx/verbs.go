@@ -102,8 +102,8 @@ type (
 		// Generation stands for what is configured of an embedded device that
 		// counts its changes: as long as it is the same, so is that. It is
 		// empty where the device doesn't count, or is being changed. It is own
-		// if nothing but this value's Configure has changed the device since it
-		// began.
+		// if it counts as many changes since the device began as this value's
+		// Configure has made, none of which may have failed.
 		Generation(ctx context.Context, name string) (generation string, own bool, err error)
 		// Configure changes a device. It takes as many messages as it needs
 		// and so may be half done when it fails.

@@ -112,22 +112,20 @@ func (r *resolver) backend(ctx context.Context, forced config.Backend) error {
 	return nil
 }
 
-// Prepare begins to start an embedded device where a tunnel that isn't up will take
-// one, as far as can be told before anything is looked at; Resolve does if it can be
-// told then. The caller calls h.Userspace.Forget.
-func Prepare(ctx context.Context, h *Host, name string, cfg *config.Config, o Options) {
+// prepare begins to start an embedded device where a tunnel without a record will
+// take one, as far as can be told before anything is looked at; else Resolve does.
+func prepare(ctx context.Context, h *Host, name string, cfg *config.Config, o Options) {
+	if r, err := h.Records.Head(name); err != nil || r != nil {
+		return // it may be up
+	}
 	f := backendFacts{File: cfg.Interface.Backend, Forced: o.Backend}
 	var err error
 	if f.Module, err = h.Devices.KernelHasWireGuard(ctx); err != nil {
 		return // Resolve says so
 	}
-	if b, _, err := chooseBackend(f); err != nil || b != netlinkx.BackendUserspace {
-		return
+	if b, _, err := chooseBackend(f); err == nil && b == netlinkx.BackendUserspace {
+		_ = h.Userspace.Prepare(name)
 	}
-	if r, err := h.Records.Head(name); err != nil || r != nil {
-		return // it may be up
-	}
-	_ = h.Userspace.Prepare(name)
 }
 
 // ipv6 refuses what needs IPv6 where the kernel would, before anything is

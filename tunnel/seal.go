@@ -29,8 +29,8 @@ type Seal struct {
 	Routes   netlinkx.Sum    `json:"routes"`
 	Families []routes.Family `json:"families,omitempty"` // of allowed IPs
 
-	// Generation, if not empty, is the device's from when it was read last: as
-	// long as it is that, the device needn't be read again. Its own fields were
+	// Generation, if not empty, is the device's from when it was made or read last:
+	// as long as it is that, the device needn't be read again. Its own fields were
 	// these, and its private key that of the record.
 	Generation string `json:"generation,omitempty"`
 	ListenPort uint16 `json:"listen_port,omitempty"`

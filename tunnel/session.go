@@ -45,10 +45,21 @@ var (
 // waiting is told, once, who holds the lock if that takes long. The caller must
 // call End.
 func Begin(ctx context.Context, h *Host, name string, report Report, waiting func(pid string)) (*Session, error) {
+	return begin(ctx, h, name, func() {}, report, waiting)
+}
+
+// BeginUp is Begin for who will bring the tunnel up if it isn't: what that surely takes
+// may be begun while it is observed.
+func BeginUp(ctx context.Context, h *Host, name string, cfg *config.Config, o Options, report Report, waiting func(pid string)) (*Session, error) {
+	return begin(ctx, h, name, func() { prepare(ctx, h, name, cfg, o) }, report, waiting)
+}
+
+func begin(ctx context.Context, h *Host, name string, locked func(), report Report, waiting func(pid string)) (*Session, error) {
 	unlock, err := h.Records.Lock(ctx, name, waiting)
 	if err != nil {
 		return nil, err
 	}
+	locked()
 	LearnRecord()
 	s := &Session{host: h, name: name, report: report, unlock: []func(){unlock}}
 	if err = s.observeBut(ctx, idle{last: &State{}, shared: true}, wholeBulk{}); err == nil && !s.Have.bare() {
@@ -97,6 +108,7 @@ func (s *Session) Clear(ctx context.Context) error {
 	case !s.Have.Leftover():
 		return nil
 	}
+	s.host.Userspace.Forget() // a process that waits is none that serves what is left
 	// The hooks of a run that was cut short are not this run's to call.
 	if err := s.takeDown(ctx, kept(s.Have.Last()), (*State).Clearing, nil); err != nil {
 		return fmt.Errorf("clearing what an earlier run left of %s: %w", s.name, err)

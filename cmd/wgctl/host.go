@@ -100,11 +100,26 @@ func newStarter(ui *ui) *userspace.Starter {
 
 // begin takes a tunnel's lock and looks at it.
 func begin(ctx context.Context, ui *ui, h *tunnel.Host, name string) (*tunnel.Session, error) {
-	if os.Getenv(tunnel.HookVariable) == name {
-		return nil, withHint(fmt.Errorf("%s is locked: this is called from a hook of %s itself", name, name),
-			"wgctl status works in hooks, and so do wg and ip")
+	if err := outsideHook(name); err != nil {
+		return nil, err
 	}
 	return tunnel.Begin(ctx, h, name, ui.step, ui.waiting(name))
+}
+
+// beginUp is begin for who is to bring it up.
+func beginUp(ctx context.Context, ui *ui, in *input, opts tunnel.Options) (*tunnel.Session, error) {
+	if err := outsideHook(in.name); err != nil {
+		return nil, err
+	}
+	return tunnel.BeginUp(ctx, in.host, in.name, in.cfg, opts, ui.step, ui.waiting(in.name))
+}
+
+func outsideHook(name string) error {
+	if os.Getenv(tunnel.HookVariable) != name {
+		return nil
+	}
+	return withHint(fmt.Errorf("%s is locked: this is called from a hook of %s itself", name, name),
+		"wgctl status works in hooks, and so do wg and ip")
 }
 
 // lookup is how endpoint names are looked up, with the variable that wg obeys.

@@ -190,9 +190,12 @@ func (g *glance) wait() (*config.Config, error) {
 
 // end ends it, if it goes on.
 func (g *glance) end() {
-	if g != nil {
-		g.stop()
-		<-g.done
+	if g == nil {
+		return
+	}
+	g.stop()
+	if <-g.done; g.cfg != nil {
+		g.cfg.ForgetKeys()
 	}
 }
 

@@ -72,9 +72,7 @@ func up(ctx context.Context, ui *ui, arg string, opts tunnel.Options) error {
 	if err != nil {
 		return err
 	}
-	defer in.host.Userspace.Forget()
-	tunnel.Prepare(ctx, in.host, in.name, in.cfg, opts)
-	session, err := begin(ctx, ui, in.host, in.name)
+	session, err := beginUp(ctx, ui, in, opts)
 	if err != nil {
 		return err
 	}

@@ -15,7 +15,7 @@ import (
 // one. As long as the generation is the same, the device is the same, and nobody
 // has sent it anything but gets: keys, port, mark, and peers with keys, allowed IPs
 // and keepalive are as they were, while peers may roam and count. While a change
-// is under way the answer is "errno=-16".
+// is under way that wasn't answered yet, the answer is "errno=-16".
 //
 // Other devices take it for nonsense, and hang up.
 const GenerationRequest = "wgctl-generation=1\n\n"

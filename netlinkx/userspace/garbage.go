@@ -13,7 +13,7 @@ import (
 // as the runtime does each time that memory has doubled, takes more than all else
 // that a small tunnel needs to come up. So nobody looks until it has.
 const (
-	quietTime = time.Second // without a change: the device was configured
+	quietTime = time.Second // without a request for a change: the device was configured
 	quietMost = time.Minute // and after this, whatever comes in
 )
 

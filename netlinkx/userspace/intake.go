@@ -4,7 +4,6 @@ package userspace
 
 import (
 	"bytes"
-	"errors"
 	"io"
 	"net/netip"
 	"strconv"
@@ -52,7 +51,7 @@ func newIntake() *intake {
 }
 
 // begin brings the device up, if it wasn't yet, after it was given its own fields
-// by set, which may be nil. A port that can't be had is unix.EADDRINUSE, and the
+// by set, which may be nil. A port that can't be had then is unix.EADDRINUSE, if the
 // device is up on another.
 func (i *intake) begin(set func() error) (err error) {
 	i.begun.Do(func() {
@@ -61,7 +60,9 @@ func (i *intake) begin(set func() error) (err error) {
 			err = set()
 		}
 		if up := i.dev.Up(); up != nil && set != nil && err == nil {
-			err = errors.Join(unix.EADDRINUSE, i.dev.Up())
+			if err = i.dev.Up(); err == nil { // which forgot the port
+				err = unix.EADDRINUSE
+			}
 		}
 		set = nil
 	})
@@ -162,16 +163,14 @@ func (i *intake) settle() {
 	}
 }
 
-// meet is told that there are packets for the device. It returns when the device has
-// all that was taken in before, or when stop is closed.
+// meet is told that there are packets for the device, and lets nothing be taken in any
+// more. It returns when the device has what was before, or when stop is closed.
 func (i *intake) meet(stop <-chan struct{}) {
 	for !i.clear.Load() {
 		i.mu.Lock()
 		done := i.underWay
-		if done == nil {
-			i.grown.Store(true)
-			i.clear.Store(true)
-		}
+		i.grown.Store(true)
+		i.clear.Store(done == nil)
 		i.mu.Unlock()
 		if done == nil {
 			return
@@ -231,7 +230,7 @@ func kindOf(request []byte) (k kind, peers int) {
 		case k == something:
 			k = ownFields
 		}
-		if k == ownFields && !isOwnValue(string(key), string(value)) || k == peersOnly && !isPeerValue(string(key), string(value)) {
+		if k == ownFields && !isOwnValue(string(key), value) || k == peersOnly && !isPeerValue(string(key), value) {
 			return something, 0
 		}
 	}
@@ -241,40 +240,41 @@ func kindOf(request []byte) (k kind, peers int) {
 	return k, peers
 }
 
-func isOwnValue(key, value string) bool {
+// isOwnValue makes no string of a key, which couldn't be cleared.
+func isOwnValue(key string, value []byte) bool {
 	switch key {
 	case "private_key":
 		return isHexKey(value)
 	case "replace_peers":
-		return value == "true"
+		return string(value) == "true"
 	case "listen_port":
-		return isNumber(value, 16)
+		return isNumber(string(value), 16)
 	case "fwmark":
-		return isNumber(value, 32)
+		return isNumber(string(value), 32)
 	}
 	return false
 }
 
-func isPeerValue(key, value string) bool {
+func isPeerValue(key string, value []byte) bool {
 	switch key {
 	case "public_key", "preshared_key":
 		return isHexKey(value)
 	case "endpoint":
-		_, err := netip.ParseAddrPort(value)
+		_, err := netip.ParseAddrPort(string(value))
 		return err == nil
 	case "persistent_keepalive_interval":
-		return isNumber(value, 16)
+		return isNumber(string(value), 16)
 	case "allowed_ip":
-		_, err := netip.ParsePrefix(value)
+		_, err := netip.ParsePrefix(string(value))
 		return err == nil
 	case "replace_allowed_ips", "update_only", "remove":
-		return value == "true"
+		return string(value) == "true"
 	}
 	return false
 }
 
-func isHexKey(s string) bool {
-	for _, c := range []byte(s) {
+func isHexKey(s []byte) bool {
+	for _, c := range s {
 		if (c < '0' || c > '9') && (c < 'a' || c > 'f') {
 			return false
 		}

@@ -116,6 +116,7 @@ func (l *listener) serve(dev *device.Device) {
 			defer l.drop(conn)
 			defer conn.Close()
 			r := &request{Conn: conn, limit: requestLimit, intake: l.intake}
+			defer r.forget()
 			defer r.settle()
 			if l.intake.serve(r) {
 				dev.IpcHandle(r)

@@ -109,7 +109,7 @@ func (r *request) whole() []byte {
 			if len(b) >= mostEarly {
 				return b
 			}
-			more := make([]byte, len(b), 8*len(b))
+			more := make([]byte, len(b), min(8*len(b), mostEarly))
 			copy(more, b)
 			clear(b) // of keys
 			b = more
@@ -119,6 +119,9 @@ func (r *request) whole() []byte {
 
 // giveBack has Read give it first.
 func (r *request) giveBack(b []byte) { r.back = b }
+
+// forget clears what nobody has read again.
+func (r *request) forget() { clear(r.back) }
 
 // answer answers a request that was read whole, and reports whether there may be
 // another.

@@ -111,8 +111,7 @@ func Serve(ctx context.Context, o ServeOptions) error {
 	// that Close waits for. The socket last: who waits for it to go (Reap,
 	// the next Start) may count on link and port being free.
 	uapi.hangUp()
-	in.end()
-	closeDevice(dev)
+	closeDevice(dev, in)
 	uapi.close()
 	return err
 }
@@ -153,8 +152,11 @@ func (o *ServeOptions) uapi(ctx context.Context, in *intake) (*listener, error) 
 }
 
 // closeDevice closes the device and with it the link.
-func closeDevice(dev *device.Device) {
-	go dev.Close()
+func closeDevice(dev *device.Device, in *intake) {
+	go func() {
+		in.end()
+		dev.Close()
+	}()
 	select {
 	case <-dev.Wait():
 	case <-time.After(closing):

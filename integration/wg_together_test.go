@@ -193,7 +193,9 @@ func TestWgStartsFast(t *testing.T) {
 		h.Must("true")
 		control = min(control, time.Since(begin))
 	}
-	if took := best - control; took > 10*time.Millisecond {
+	// Where even true takes milliseconds, as on a virtual machine that pays for each
+	// page that is touched, so does all else.
+	if took := best - control; took > max(10*time.Millisecond, 4*control) {
 		t.Errorf("%v, beyond what any program takes", took)
 	}
 }

@@ -3,6 +3,7 @@
 package userspace
 
 import (
+	"os"
 	"strings"
 	"sync"
 	"time"
@@ -33,11 +34,16 @@ func newWatchedTUN(dev tun.Device, fd int, in *intake) *watchedTUN {
 	return &watchedTUN{Device: dev, fd: fd, intake: in, events: make(chan tun.Event, 4), closed: make(chan struct{}), ended: make(chan struct{})}
 }
 
-// Read reads packets, of which the intake hears first.
+// Read reads packets, of which the intake hears first. That the link is gone is
+// os.ErrClosed, which wireguard-go makes of what the kernel says of it, but not of
+// what the poller does who was asked later (ErrNotPollable of internal/poll).
 func (t *watchedTUN) Read(bufs [][]byte, sizes []int, offset int) (n int, err error) {
 	n, err = t.Device.Read(bufs, sizes, offset)
 	if n > 0 {
 		t.intake.meet(t.closed)
+	}
+	if err != nil && strings.HasSuffix(err.Error(), ": not pollable") {
+		err = os.ErrClosed
 	}
 	return n, err
 }

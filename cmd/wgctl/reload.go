@@ -85,8 +85,8 @@ func (r reloading) reload(ctx context.Context, ui *ui, arg string) error {
 	tunnel.LearnRecord()
 	var file *glance
 	in, err := locate(ctx, ui, arg, func(in *input) { file = glanceAt(ctx, in.path) })
-	defer file.end()
 	if err != nil {
+		file.end()
 		return err
 	}
 	if done, err := r.unchanged(ctx, ui, in, file); done || err != nil {
@@ -138,16 +138,16 @@ func sayUnchanged(ui *ui, in *input) {
 }
 
 // unchanged reports whether there is nothing to do, which is cheap to say
-// where the tunnel is under seal.
+// where the tunnel is under seal. It ends the glance at the file, if one was begun.
 func (r reloading) unchanged(ctx context.Context, ui *ui, in *input, file *glance) (bool, error) {
+	if file == nil {
+		file = glanceAt(ctx, in.path)
+	}
+	defer file.end()
 	path, err := filepath.Abs(in.path)
 	if err != nil || os.Getenv(tunnel.HookVariable) == in.name {
 		return false, nil
 	}
-	if file == nil {
-		file = glanceAt(ctx, path)
-	}
-	defer file.end()
 	want := tunnel.Unchanged(ctx, in.host, in.name, path, r.opts, file.wait)
 	if want == nil {
 		return false, nil

@@ -395,18 +395,12 @@ func FuzzKindOf(f *testing.F) {
 	})
 }
 
-// cabled makes two devices as pair does, of which wg1 alone knows of the other; the
+// cabled makes two devices as startTwo does, of which wg1 alone knows of the other; the
 // keys are in hexadecimal.
 func cabled(t *testing.T) (private, public [2]string) {
 	t.Helper()
-	run(t, "ip", "link", "add", "cable0", "type", "veth", "peer", "name", "cable1")
+	startTwo(t)
 	for i := range 2 {
-		ns := fmt.Sprintf("ns%d", i)
-		run(t, "ip", "netns", "add", ns)
-		run(t, "ip", "link", "set", fmt.Sprintf("cable%d", i), "netns", ns)
-		run(t, "ip", "-n", ns, "addr", "add", fmt.Sprintf("192.0.2.%d/24", i+1), "dev", fmt.Sprintf("cable%d", i))
-		run(t, "ip", "-n", ns, "link", "set", fmt.Sprintf("cable%d", i), "up")
-		startIn(t, ns, fmt.Sprintf("wg%d", i))
 		key, err := ecdh.X25519().GenerateKey(rand.Reader)
 		if err != nil {
 			t.Fatal(err)
@@ -417,14 +411,6 @@ func cabled(t *testing.T) (private, public [2]string) {
 	run(t, "ip", "-n", "ns1", "addr", "add", "10.0.0.2/24", "dev", "wg1")
 	run(t, "ip", "-n", "ns1", "link", "set", "wg1", "up")
 	return private, public
-}
-
-func startIn(t testing.TB, ns, ifname string) {
-	t.Helper()
-	start := role("start", ifname)
-	if out, err := exec.Command("ip", append([]string{"netns", "exec", ns}, start.Args...)...).CombinedOutput(); err != nil {
-		t.Fatalf("start in %s: %v\n%s", ns, err, out)
-	}
 }
 
 // The first packet, from the one side or from the other, finds all peers, though it

@@ -311,12 +311,10 @@ func TestServeRefuses(t *testing.T) {
 	}
 }
 
-// pair makes two devices in two namespaces, ns0 and ns1, joined by a cable,
-// wg0 with 10.0.0.1 and wg1 with 10.0.0.2.
-func pair(t testing.TB) {
+// startTwo starts wg0 and wg1 in two namespaces, ns0 and ns1, joined by a cable.
+func startTwo(t testing.TB) {
 	t.Helper()
 	run(t, "ip", "link", "add", "cable0", "type", "veth", "peer", "name", "cable1")
-	var keys, public [2]string
 	for i := range 2 {
 		ns := fmt.Sprintf("ns%d", i)
 		run(t, "ip", "netns", "add", ns)
@@ -324,6 +322,24 @@ func pair(t testing.TB) {
 		run(t, "ip", "-n", ns, "addr", "add", fmt.Sprintf("192.0.2.%d/24", i+1), "dev", fmt.Sprintf("cable%d", i))
 		run(t, "ip", "-n", ns, "link", "set", fmt.Sprintf("cable%d", i), "up")
 		startIn(t, ns, fmt.Sprintf("wg%d", i))
+	}
+}
+
+func startIn(t testing.TB, ns, ifname string) {
+	t.Helper()
+	start := role("start", ifname)
+	if out, err := exec.Command("ip", append([]string{"netns", "exec", ns}, start.Args...)...).CombinedOutput(); err != nil {
+		t.Fatalf("start in %s: %v\n%s", ns, err, out)
+	}
+}
+
+// pair makes two devices as startTwo does, wg0 with 10.0.0.1 and wg1 with 10.0.0.2,
+// that know each other.
+func pair(t testing.TB) {
+	t.Helper()
+	startTwo(t)
+	var keys, public [2]string
+	for i := range 2 {
 		keys[i] = fmt.Sprintf("/run/key%d", i)
 		public[i] = strings.TrimSpace(run(t, "sh", "-c", "umask 077; wg genkey > "+keys[i]+"; wg pubkey < "+keys[i]))
 	}

@@ -3,8 +3,6 @@
 package main
 
 import (
-	"os/signal"
-
 	"github.com/spf13/cobra"
 	"github.com/wgctl/wgctl/tunnel/shell"
 )
@@ -23,7 +21,7 @@ func newHookShell() *cobra.Command {
 		Hidden: true,
 		Args:   exactly(2, "the name of an interface and a file"),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			signal.Reset() // they end it at once, as they would bash
+			leaveSignals() // they end it at once, as they would bash
 			if code := shell.Main(cmd.Context(), args[0], args[1]); code != 0 {
 				return exitError(code)
 			}

@@ -17,6 +17,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// wgName is by which this is wg.
+const wgName = "wg"
+
 // version is set by the linker.
 var version = "unknown"
 
@@ -24,21 +27,37 @@ func main() {
 	// Keys will be in this process: no core dump, and no look into it by
 	// others of the same user. The programs that it starts are as ever.
 	_ = unix.Prctl(unix.PR_SET_DUMPABLE, 0, 0, 0, 0)
-	signals := []os.Signal{os.Interrupt, unix.SIGTERM}
-	if !signal.Ignored(unix.SIGHUP) { // as under nohup
-		signals = append(signals, unix.SIGHUP)
-	}
-	ctx, stop := signal.NotifyContext(context.Background(), signals...)
 	ui := newUI(os.Stdout, os.Stderr)
+	ctx, stop := context.Background(), func() {}
+	if filepath.Base(os.Args[0]) != wgName { // which has nothing to undo
+		ctx, stop = takeSignals(ui)
+	}
+	code := dispatch(ctx, os.Args, ui)
+	stop()
+	os.Exit(code)
+}
+
+// ending are the signals that end a command once it has undone what it did.
+var ending = []os.Signal{os.Interrupt, unix.SIGTERM, unix.SIGHUP}
+
+// takeSignals ends the context at the first of them.
+func takeSignals(ui *ui) (ctx context.Context, stop func()) {
+	signals := ending
+	if signal.Ignored(unix.SIGHUP) { // as under nohup
+		signals = signals[:2]
+	}
+	ctx, stop = signal.NotifyContext(context.Background(), signals...)
 	// From here on, not from when a goroutine gets to it: verbs that take signals
 	// for themselves have then taken these, too.
 	counted := make(chan os.Signal, 3)
 	signal.Notify(counted, signals...)
 	go impatient(ui, counted)
-	code := dispatch(ctx, os.Args, ui)
-	stop()
-	os.Exit(code)
+	return ctx, stop
 }
+
+// leaveSignals lets them end the process at once: there is nothing to undo.
+// They are named, as to reset all of a system's costs milliseconds.
+func leaveSignals() { signal.Reset(ending...) }
 
 // impatient ends the process at the third signal. The first one undoes what was
 // done, which may take its time, or never end where the kernel doesn't answer.
@@ -59,8 +78,7 @@ func dispatch(ctx context.Context, argv []string, ui *ui) int {
 		return complete(ctx, argv, ui)
 	}
 	switch name {
-	case "wg":
-		signal.Reset() // they end the process at once: there is nothing to undo
+	case wgName:
 		return wgMain(ctx, argv[1:], streams{os.Stdin, ui.out, ui.err}, argv[0])
 	case "wg-quick":
 		return wgQuickMain(ctx, argv, ui)

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"os/signal"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -39,7 +38,7 @@ func newWgVerbs(ui *ui) []*cobra.Command {
 				if err != nil {
 					return err
 				}
-				signal.Reset() // they end the process at once: there is nothing to undo
+				leaveSignals()
 				w := newWg(cmd.Root().Name(), streams{os.Stdin, ui.out, ui.err})
 				w.named = recordedNames
 				return asWgctl(v.name, v.run(w, cmd.Context(), args))

@@ -14,7 +14,9 @@ import (
 func TestDNSKillSwitchExcluded(t *testing.T) {
 	Only(t, Userspace)
 	Need(t, "bash")
+	t.Parallel()
 	eachPacketFilter(t, func(t *testing.T, choose func(h *Host)) {
+		t.Parallel()
 		s := newDNSSite(t)
 		choose(s.client)
 		s.client.Hide("resolvconf")

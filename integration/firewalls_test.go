@@ -142,8 +142,10 @@ func (s *site) datagrams(n int) string {
 // when the tunnel is down. The firewall's own rules never change.
 func TestForwardPassesFirewalls(t *testing.T) {
 	Only(t, Userspace) // nothing here depends on what implements the device
+	t.Parallel()
 	for name, filter := range packetFilters {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			s := newSite(t)
 			filter.start(s.hub)
 			rules := func() string {

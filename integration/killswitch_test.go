@@ -39,7 +39,8 @@ func (s *site) clear() string {
 
 const nothing = "0 by IPv4, 0 by IPv6"
 
-// TestKillSwitch lets nothing out in clear, whatever happens to the tunnel.
+// TestKillSwitch lets nothing out in clear, whatever happens to the tunnel. Two
+// at a time send so much that the kernel's own threads have no turn for a minute.
 func TestKillSwitch(t *testing.T) {
 	eachPacketFilter(t, func(t *testing.T, choose func(h *Host)) {
 		s := leaking(t, choose, "0.0.0.0/0", "KillSwitch = on")

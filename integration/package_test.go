@@ -140,6 +140,7 @@ func holds(t testing.TB, list string, want []string) {
 func TestPackages(t *testing.T) {
 	Only(t, Userspace)
 	Need(t, "rpm", "dpkg-deb", "debootstrap")
+	t.Parallel()
 	d := newPlainDebian(t)
 	d.makePackages("1.0.0", "1.0.1")
 	relay := NewHost(t, "relay")

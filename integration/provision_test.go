@@ -58,6 +58,7 @@ func provisioned(h *Host) {
 // The user data of packaging/examples make a server with a tunnel in one go.
 func TestCloudInit(t *testing.T) {
 	Only(t, Userspace)
+	t.Parallel()
 	h := newServer(t)
 	text, err := os.ReadFile("../packaging/examples/cloud-init.yaml")
 	if err != nil {
@@ -111,6 +112,7 @@ esac
 // changes nothing the second time.
 func TestAnsible(t *testing.T) {
 	Only(t, Userspace)
+	t.Parallel()
 	h := newServer(t)
 	text, err := os.ReadFile("../packaging/examples/ansible.yml")
 	if err != nil {

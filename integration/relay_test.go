@@ -153,7 +153,9 @@ func eachPacketFilter(t *testing.T, test func(t *testing.T, choose func(h *Host)
 
 // TestRelay gives the internet the ports of a machine behind the tunnel.
 func TestRelay(t *testing.T) {
+	t.Parallel()
 	eachPacketFilter(t, func(t *testing.T, choose func(h *Host)) {
+		t.Parallel()
 		s := newRelayed(t)
 		choose(s.relay)
 		s.nas.Answer(":22", ":53", ":2525", ":8000", ":8005", ":8010", ":9000", ":9002", ":6001")
@@ -204,7 +206,9 @@ func TestRelay(t *testing.T) {
 // link of the default route, with IPv4 and IPv6.
 func TestMasquerade(t *testing.T) {
 	Only(t, Userspace) // rules don't know what serves the device, as TestRelay shows
+	t.Parallel()
 	eachPacketFilter(t, func(t *testing.T, choose func(h *Host)) {
+		t.Parallel()
 		s := newRelayed(t)
 		choose(s.relay)
 		s.internet.Answer(":7")
@@ -246,7 +250,9 @@ var counters = regexp.MustCompile(`(?m)^#.*$|\[\d+:\d+\]|packets \d+ bytes \d+`)
 // nobody, as the internet does: a large transfer through the tunnel needs
 // clamping.
 func TestClampMSS(t *testing.T) {
+	t.Parallel()
 	eachPacketFilter(t, func(t *testing.T, choose func(h *Host)) {
+		t.Parallel()
 		s := newRelayed(t)
 		choose(s.relay)
 		// The NAS takes the tunnel for larger than it is, and the relay doesn't

@@ -95,11 +95,11 @@ netlink messages and does nothing else, on the same files, by turns, each round 
 - systemd-networkd makes no other devices than the kernel's, and runs on a bus of its own, without udev. Its up is ` + "`networkctl reload`" + `, once the files are
   there, and the wait until the last route is; its down is ` + "`networkctl delete`" + `, and the wait until the link is gone. A device that is there it doesn't change when its
   file does. What it takes itself, beside networkctl, is in neither processor nor memory, and nothing is counted.
-- What an embedded device takes for its peers, it takes whoever starts it: some 0.1 s for 1,000. 88 µs a peer are two scalar multiplications on
-  Curve25519, which wireguard-go computes one after the other as peers are made (NewPeer in its device/peer.go); one of the two is for a public key
-  that nobody asked for (NewPrivateKey of Go's crypto/ecdh, up to Go 1.27). wgctl's device, the floor's too, answers the last request before it has
-  computed that; packets and questions that come meanwhile wait for it. **wg show, right after up** is the first such question: up and that together are
-  the time until the device has everything.
+- What an embedded device takes for its peers, it takes whoever starts it: two scalar multiplications on Curve25519 for each, which wireguard-go
+  computes one after the other as peers are made (NewPeer in its device/peer.go); one of the two is for a public key that nobody asked for
+  (NewPrivateKey of Go's crypto/ecdh, up to Go 1.27). wgctl's device, the floor's too, answers the last request before it has computed that; packets
+  and questions that come meanwhile wait for it. **wg show, right after up** is the first such question: up and that together are the time until the
+  device has everything.
 `
 
 // render writes the page from all reports of a folder.

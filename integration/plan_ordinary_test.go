@@ -11,7 +11,6 @@ import (
 // An ordinary user without any capability is shown the very plan that root is,
 // on a host that gives him neither the TUN device nor the packet filter.
 func TestPlanAsOrdinaryUser(t *testing.T) {
-	oneGuest(t, "odd")
 	t.Parallel()
 	Need(t, "setpriv", "nft")
 	for _, tt := range []struct {

@@ -282,7 +282,6 @@ func steps(text string) []string {
 // Plan prints the very steps that up and down then take, clearing away what an
 // accident left too, and changes nothing.
 func TestPlan(t *testing.T) {
-	oneGuest(t, "odd")
 	Need(t, "resolvconf", "nft")
 	h := newTunnelHost(t, "h")
 	useResolvconf(h)

@@ -280,7 +280,6 @@ func TestWireguardGoUnderWgQuick(t *testing.T) {
 // It and the upstream wireguard-go understand each other, and an endpoint goes
 // from IPv4 to IPv6 and back while they do.
 func TestWireguardGoWithUpstream(t *testing.T) {
-	oneGuest(t, "even")
 	Need(t, "wg")
 	a, b := NewHost(t, "a"), NewHost(t, "b")
 	Connect(t, a.At("eth0", "192.0.2.1/24", "fd00:aa::1/96"), b.At("eth0", "192.0.2.2/24", "fd00:aa::2/96"))

@@ -59,7 +59,7 @@ races: ## what runs at once, by a binary with the race detector; needs a C compi
 
 .PHONY: vms
 vms: build ## the same tests in guests, on kernels with WireGuard
-	WGCTL_BIN=$(CURDIR)/wgctl $(GO) test -v -timeout $(VMTIMEOUT) ./integration/vm
+	WGCTL_BIN=$(CURDIR)/wgctl $(GO) test -timeout $(VMTIMEOUT) ./integration/vm
 
 .PHONY: vm
 vm: ## a shell in a guest, or CMD="..."; KERNEL=6.1 or 6.12; NO_NFTABLES=1; INIT=systemd

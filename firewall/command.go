@@ -15,9 +15,15 @@ import (
 	"time"
 )
 
-// commandTimeout bounds one run of an iptables program. It is longer than the
-// programs themselves wait for the xtables lock (see lockWait).
-const commandTimeout = 10 * time.Second
+const (
+	// commandTimeout bounds one run of an iptables program. It is longer than the
+	// programs themselves wait for the xtables lock (see lockWait), and than a host
+	// stalls that is short of everything.
+	commandTimeout = 30 * time.Second
+	// outputTimeout is how long after the program's end its output may come: cut
+	// off, a list of rules would be taken for all of them.
+	outputTimeout = 10 * time.Second
+)
 
 // run runs a program to its end and returns what it printed. Its process group
 // is killed when the context or the time ends. The error carries what it
@@ -36,7 +42,7 @@ func run(ctx context.Context, stdin string, path string, args ...string) (string
 	defer runtime.UnlockOSThread()
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
 	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
-	cmd.WaitDelay = time.Second
+	cmd.WaitDelay = outputTimeout
 
 	err := cmd.Run()
 	if err == nil {

@@ -18,7 +18,7 @@ const killedRole = "WGCTL_TEST_KILLED"
 // rules would come after the down that clears up.
 func TestProgramEndsWithUs(t *testing.T) {
 	if dir := os.Getenv(killedRole); dir != "" {
-		_, _ = run(context.Background(), "", "/bin/sh", "-c", "touch "+dir+"/begun; sleep 1; touch "+dir+"/went-on")
+		_, _ = run(context.Background(), "", "/bin/sh", "-c", "cd "+dir+"; touch begun; while ! [ -e go ]; do sleep 0.1; done; touch went-on")
 		return
 	}
 	t.Parallel()
@@ -37,6 +37,9 @@ func TestProgramEndsWithUs(t *testing.T) {
 		t.Fatal(err)
 	}
 	_ = cmd.Wait() // killed
+	if err := os.WriteFile(dir+"/go", nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
 	time.Sleep(2 * time.Second)
 	if _, err := os.Stat(dir + "/begun"); err != nil {
 		t.Errorf("the program never began: %v", err)

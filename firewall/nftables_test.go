@@ -198,7 +198,7 @@ func TestNFTablesFirst(t *testing.T) {
 		defer func() { _, _ = monitor.Process.Kill(), monitor.Wait() }()
 		text := ""
 		hears := func(what, by string) {
-			for deadline := time.Now().Add(10 * time.Second); !strings.Contains(text, what); time.Sleep(10 * time.Millisecond) {
+			for deadline := time.Now().Add(2 * time.Minute); !strings.Contains(text, what); time.Sleep(10 * time.Millisecond) {
 				if time.Now().After(deadline) {
 					t.Fatalf("nft monitor tells nothing of %q: %s", what, text)
 				}

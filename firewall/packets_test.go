@@ -217,7 +217,7 @@ func exchange(t *testing.T, to string, mark int) {
 		t.Fatal(err)
 	}
 	defer c.Close()
-	c.SetDeadline(time.Now().Add(2 * time.Second))
+	c.SetDeadline(time.Now().Add(30 * time.Second))
 	if _, err := c.Write([]byte("x")); err != nil {
 		t.Fatal(err)
 	}

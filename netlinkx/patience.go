@@ -119,15 +119,15 @@ func (v *vigil) watch() {
 	defer ticker.Stop()
 	since, isMute := mutes.Load(v.path)
 	mute := isMute && time.Since(since.(time.Time)) < muteFor
-	worked, ticks, pid := v.began, int64(-1), -1
+	s, ticks, pid := silence{at: v.began, last: v.began}, int64(-1), -1
 	for {
 		select {
 		case <-v.done:
 			return
 		case <-ticker.C:
 		}
-		now, last := time.Now(), v.began.Add(time.Duration(v.last.Load()))
-		if now.Sub(last) < mutePatience {
+		now := time.Now()
+		if s.pass(now, v.began.Add(time.Duration(v.last.Load()))); s.silent < mutePatience {
 			continue
 		}
 		if pid < 0 {
@@ -139,19 +139,42 @@ func (v *vigil) watch() {
 		}
 		ticks = spent
 		if doing == working {
-			worked = now
+			s.idle = 0
 		}
-		seen := last
-		if worked.After(seen) && now.Sub(last) < busyPatience {
-			seen = worked
-		}
-		if now.Sub(seen) >= patience(doing, mute) {
+		if s.lasted() >= patience(doing, mute) {
 			mutes.Store(v.path, now)
 			v.over.Store(true)
 			_ = v.SetDeadline(time.Unix(1, 0))
 			return
 		}
 	}
+}
+
+// A silence is how long a device has shown no sign of life, of the time in which it
+// could have: a machine that is paused, or has no processor for us, has none for the
+// device.
+type silence struct {
+	at, last     time.Time     // the last look, and the last byte that it knew of
+	silent, idle time.Duration // since a byte came, and since the process was seen to work
+}
+
+// pass counts the time since the last look.
+func (s *silence) pass(now, last time.Time) {
+	passed := min(now.Sub(s.at), 2*lookInterval)
+	if last.After(s.last) {
+		s.silent, s.last = 0, last
+	}
+	s.silent += min(passed, now.Sub(last))
+	s.idle += passed
+	s.at = now
+}
+
+// lasted is how long it has lasted; who works is not silent, up to a limit.
+func (s *silence) lasted() time.Duration {
+	if s.silent < busyPatience {
+		return min(s.silent, s.idle)
+	}
+	return s.silent
 }
 
 // pidOf returns the number of the process that listens, 0 if it is unknown. The

@@ -45,7 +45,7 @@ func TestActivity(t *testing.T) {
 			if c.signal == syscall.SIGKILL {
 				_ = cmd.Wait()
 			}
-			deadline := time.Now().Add(10 * time.Second)
+			deadline := time.Now().Add(time.Minute)
 			got, _ := lookAt(cmd.Process.Pid)
 			for got != c.want && time.Now().Before(deadline) {
 				time.Sleep(5 * time.Millisecond)
@@ -83,10 +83,10 @@ func TestSilentDevice(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	mutes.Store(path, time.Now())
+	mutes.Store(path, time.Now().Add(time.Minute)) // however slow this runs
 	start := time.Now()
 	_, err = uapiGet(t.Context(), path, "wg0")
-	if !errors.Is(err, os.ErrDeadlineExceeded) || !errors.Is(err, unix.ETIMEDOUT) || time.Since(start) > stoppedPatience {
+	if !errors.Is(err, os.ErrDeadlineExceeded) || !errors.Is(err, unix.ETIMEDOUT) || time.Since(start) >= asleepPatience {
 		t.Errorf("%v after %v", err, time.Since(start))
 	}
 	_ = ln.Close()
@@ -96,5 +96,46 @@ func TestSilentDevice(t *testing.T) {
 	}
 	if _, mute := mutes.Load(path); mute {
 		t.Error("still mute")
+	}
+}
+
+// A device is silent while it could have spoken: not while the machine was paused,
+// nor before its last byte, nor while it works, but for a limit.
+func TestSilence(t *testing.T) {
+	begin := time.Now()
+	s := silence{at: begin, last: begin}
+	for _, step := range []struct {
+		name    string
+		at      time.Duration // of the look
+		last    time.Duration // byte
+		working bool
+		want    time.Duration
+	}{
+		{"at once", 250 * time.Millisecond, 0, false, 250 * time.Millisecond},
+		{"a look that is late", 650 * time.Millisecond, 0, false, 650 * time.Millisecond},
+		{"after a pause of a minute", time.Minute, 0, false, 1150 * time.Millisecond},
+		{"after a byte", time.Minute + 250*time.Millisecond, time.Minute + 200*time.Millisecond, false, 50 * time.Millisecond},
+		{"and then none", time.Minute + 500*time.Millisecond, time.Minute + 200*time.Millisecond, false, 300 * time.Millisecond},
+		{"at work", time.Minute + 750*time.Millisecond, time.Minute + 200*time.Millisecond, true, 0},
+		{"and then not", time.Minute + time.Second, time.Minute + 200*time.Millisecond, false, 250 * time.Millisecond},
+	} {
+		s.pass(begin.Add(step.at), begin.Add(step.last))
+		if step.working {
+			s.idle = 0
+		}
+		if got := s.lasted(); got != step.want {
+			t.Errorf("%s: %v, want %v", step.name, got, step.want)
+		}
+	}
+	for at := 61 * time.Second; s.silent < busyPatience; {
+		at += lookInterval
+		s.pass(begin.Add(at), s.last)
+		s.idle = 0
+		if at > 2*time.Minute {
+			t.Fatal("it may work for ever")
+		}
+	}
+	if s.lasted() < busyPatience {
+		t.Errorf("at work for ever: %v", s.lasted())
 	}
 }

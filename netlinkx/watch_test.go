@@ -47,7 +47,7 @@ func TestWatch(t *testing.T) {
 	}
 	for _, args := range changed {
 		ip(t, k, args)
-		if !announced(10 * time.Second) {
+		if !announced(time.Minute) {
 			t.Errorf("not announced: ip %s", args)
 		}
 		quiet()
@@ -59,7 +59,7 @@ func TestWatch(t *testing.T) {
 	if err != nil {
 		lacks(t, "making a table of nf_tables", err)
 	}
-	if !announced(10 * time.Second) {
+	if !announced(time.Minute) {
 		t.Error("not announced: a table of nf_tables")
 	}
 	quiet()
@@ -69,7 +69,7 @@ func TestWatch(t *testing.T) {
 		if ok {
 			t.Error("a change was announced at the end")
 		}
-	case <-time.After(10 * time.Second):
+	case <-time.After(time.Minute):
 		t.Error("the channel doesn't end with the context")
 	}
 }

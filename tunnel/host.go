@@ -57,20 +57,27 @@ func (h *Host) underlay() Underlay {
 	return h.Routes
 }
 
-// goneWithin is how long the kernel may take until the sockets of a namespace's
-// devices are closed that was deleted.
-const goneWithin = 5 * time.Second
+// How often a port is asked for, and how long apart, until the kernel has closed the
+// sockets of a namespace's devices that was deleted: some 5 s, and longer on a host
+// that has no processor for this.
+const (
+	goneTries = 100
+	goneTry   = 50 * time.Millisecond
+)
 
 // onceFree does what takes the port of a device. Where its sockets are in another
 // namespace the port may be held by a device of before, whose namespace was just
 // deleted: that is waited for.
 func (h *Host) onceFree(ctx context.Context, do func() error) error {
 	err := do()
-	for until := time.Now().Add(goneWithin); h.Underlay != nil && errors.Is(err, unix.EADDRINUSE) && time.Now().Before(until); {
+	for range goneTries {
+		if h.Underlay == nil || !errors.Is(err, unix.EADDRINUSE) {
+			break
+		}
 		select {
 		case <-ctx.Done():
 			return err
-		case <-time.After(50 * time.Millisecond):
+		case <-time.After(goneTry):
 		}
 		err = do()
 	}

@@ -5,6 +5,7 @@ package vm
 import (
 	"bytes"
 	"context"
+	"io"
 	"os"
 	"strings"
 	"testing"
@@ -16,20 +17,39 @@ type Output struct {
 	Code    int    // exit status
 }
 
-// Run boots the machine for a test and runs a command in it. The console is
-// logged as it comes. A machine that cannot have guests skips the test, or
+// lastLines is how much of a console is shown with a test that failed; go test -v
+// shows all of it, as it comes.
+const lastLines = 60
+
+// Run boots the machine for a test and runs a command in it. A machine that cannot have guests skips the test, or
 // fails it under WGCTL_TEST_STRICT=1.
 func Run(ctx context.Context, t testing.TB, m Machine, command ...string) Output {
 	t.Helper()
 	needGuest(t)
-	var console bytes.Buffer
-	lines := &logLines{t: t}
-	code, err := m.Run(ctx, teeWriter{&console, lines}, command...)
-	lines.flush()
+	out, err := boot(ctx, t, m, command...)
 	if err != nil {
 		t.Fatalf("kernel %s: %v", m.Kernel, err)
 	}
-	return Output{console.String(), code}
+	return out
+}
+
+// boot is Run, but for the test's end.
+func boot(ctx context.Context, t testing.TB, m Machine, command ...string) (Output, error) {
+	var console bytes.Buffer
+	if testing.Verbose() {
+		lines := &logLines{t: t}
+		code, err := m.Run(ctx, io.MultiWriter(&console, lines), command...)
+		lines.flush()
+		return Output{console.String(), code}, err
+	}
+	code, err := m.Run(ctx, &console, command...)
+	t.Cleanup(func() {
+		if t.Failed() {
+			lines := strings.Split(strings.TrimSpace(console.String()), "\n")
+			t.Logf("the console's last lines:\n%s", strings.Join(lines[max(0, len(lines)-lastLines):], "\n"))
+		}
+	})
+	return Output{console.String(), code}, err
 }
 
 // needGuest ends the test where no guest can run, or shall not: -short.
@@ -50,16 +70,6 @@ func needed(t testing.TB, reason string) {
 		t.Fatal("cannot run here: " + reason)
 	}
 	t.Skip("cannot run here: " + reason)
-}
-
-type teeWriter struct {
-	all   *bytes.Buffer
-	lines *logLines
-}
-
-func (w teeWriter) Write(b []byte) (int, error) {
-	w.all.Write(b)
-	return w.lines.Write(b)
 }
 
 // logLines writes each whole line to a test's log, without what a test binary

@@ -124,19 +124,28 @@ func runGuestTests(t *testing.T, m Machine, pattern string) {
 			m.Env = append(m.Env, name+"="+value)
 		}
 	}
-	bin := buildGuestTests(t, &m, root)
+	bin, packages := buildGuestTests(t, &m, root)
 	m.Share = t.TempDir()
-	out := Run(guestContext(t), t, m, "sh", "-c", guestScript(t, root, bin, pattern))
-	for _, pkg := range guestPackages {
-		log, err := os.ReadFile(filepath.Join(m.Share, pkg+".log"))
-		if err == nil {
-			report(t, pkg, log, pattern)
+	out, err := boot(guestContext(t), t, m, "sh", "-c", guestScript(root, bin, pattern, packages))
+	for _, pkg := range packages {
+		log, err := os.ReadFile(filepath.Join(m.Share, fileOf(pkg)+".log"))
+		if err != nil {
+			t.Errorf("%s: the guest has no log of it: %v", pkg, err)
+			continue
+		}
+		stray := report(t, pkg, log, pattern)
+		status, err := os.ReadFile(filepath.Join(m.Share, fileOf(pkg)+".status"))
+		if s := strings.TrimSpace(string(status)); err != nil || s != "0" {
+			t.Errorf("%s: ended with status %q, %v, and said beside its tests:\n%s", pkg, s, err, stray)
 		}
 	}
-	if out.Code != 0 {
-		t.Errorf("the guest's tests ended with status %d", out.Code)
+	if err != nil || out.Code != 0 {
+		t.Errorf("kernel %s: status %d, %v", m.Kernel, out.Code, err)
 	}
 }
+
+// fileOf names a package's files.
+func fileOf(pkg string) string { return strings.ReplaceAll(pkg, "/", "-") }
 
 // sweepVariables choose how much of a sweep is run, here and in a guest.
 var sweepVariables = []string{"WGCTL_TEST_FAULTS", "WGCTL_TEST_CALLS", "WGCTL_TEST_ROUNDS", "WGCTL_TEST_SEED", "WGCTL_TEST_CROWD", "WGCTL_FIREWALL"}
@@ -147,32 +156,31 @@ func guestTimeout() string { return cmp.Or(os.Getenv("WGCTL_VM_TIMEOUT"), "45m")
 
 // guestScript runs every test binary that was built, each in its package's
 // folder as go test does. The log is a file, which no kernel message can break.
-func guestScript(t *testing.T, root, bin, pattern string) string {
+func guestScript(root, bin, pattern string, packages []string) string {
 	var s strings.Builder
-	s.WriteString("status=0\n")
-	for _, pkg := range guestPackages {
-		test := filepath.Join(bin, pkg+".test")
-		if _, err := os.Stat(test); err != nil {
-			t.Logf("%s has no tests", pkg)
-			continue
-		}
+	for _, pkg := range packages {
+		test := filepath.Join(bin, fileOf(pkg)+".test")
 		fmt.Fprintf(&s, "cd %s\n", quote(filepath.Join(root, pkg)))
 		// Tests wait more than they work: two at a time on one processor, too.
-		fmt.Fprintf(&s, "{ %s -test.v=test2json -test.parallel 2 -test.timeout=%s -test.run %s 2>&1; echo $? >/run/status; } | tee /results/%s.log\n",
-			quote(test), quote(guestTimeout()), quote(pattern), pkg)
-		s.WriteString("[ \"$(cat /run/status)\" = 0 ] || status=1\n")
+		fmt.Fprintf(&s, "{ %s -test.v=test2json -test.parallel 2 -test.timeout=%s -test.run %s 2>&1; echo $? >/results/%[4]s.status; } | tee /results/%[4]s.log\n",
+			quote(test), quote(guestTimeout()), quote(pattern), fileOf(pkg))
 	}
-	s.WriteString("exit $status\n")
 	return s.String()
 }
 
 // buildGuestTests builds what the guest runs, tells the guest's environment,
-// and returns the folder.
-func buildGuestTests(t *testing.T, m *Machine, root string) string {
+// and returns the folder and the packages that have tests.
+func buildGuestTests(t *testing.T, m *Machine, root string) (bin string, packages []string) {
 	t.Helper()
-	bin := t.TempDir()
+	bin = t.TempDir()
 	for _, pkg := range guestPackages {
-		build(t, root, "test", "-c", "-o", filepath.Join(bin, pkg+".test"), "./"+pkg)
+		test := filepath.Join(bin, fileOf(pkg)+".test")
+		build(t, root, "test", "-c", "-o", test, "./"+pkg)
+		if _, err := os.Stat(test); err != nil {
+			t.Logf("%s has no tests", pkg)
+			continue
+		}
+		packages = append(packages, pkg)
 	}
 	// The guest has no compiler, and its tests must not each look for one.
 	for env, pkg := range map[string]string{"WGCTL_BIN": "./cmd/wgctl", "WGCTL_WIREGUARD_GO": "golang.zx2c4.com/wireguard"} {
@@ -183,7 +191,7 @@ func buildGuestTests(t *testing.T, m *Machine, root string) string {
 		}
 		m.Env = append(m.Env, env+"="+path)
 	}
-	return bin
+	return bin, packages
 }
 
 func build(t *testing.T, root string, args ...string) {
@@ -196,15 +204,14 @@ func build(t *testing.T, root string, args ...string) {
 	}
 }
 
-// report makes a subtest of each top-level test in the log of a test binary.
-func report(t *testing.T, pkg string, log []byte, pattern string) {
+// report makes a subtest of each top-level test in the log of a test binary, and
+// returns what belongs to none.
+func report(t *testing.T, pkg string, log []byte, pattern string) (stray string) {
 	t.Helper()
 	tests, stray := parse(t, log)
-	if pattern != everything && strings.Contains(stray, "no tests to run") {
-		return // a choice may leave a package out
-	}
-	if stray != "" && len(tests) == 0 {
-		t.Errorf("%s: no test ran:\n%s", pkg, stray)
+	// A choice may leave a package out.
+	if len(tests) == 0 && (pattern == everything || !strings.Contains(stray, "no tests to run")) {
+		t.Errorf("%s: no test ran", pkg)
 	}
 	for _, g := range tests {
 		t.Run(pkg+"/"+g.name, func(t *testing.T) {
@@ -218,6 +225,7 @@ func report(t *testing.T, pkg string, log []byte, pattern string) {
 			}
 		})
 	}
+	return stray
 }
 
 // A guestTest is a top-level test that ran in the guest.

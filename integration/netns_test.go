@@ -4,6 +4,7 @@ package integration
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -171,7 +172,7 @@ func TestUpWhollyInNamespace(t *testing.T) {
 	var pid string
 	WaitFor(t, 10*time.Second, "a process in the namespace", func() bool {
 		pid = strings.TrimSpace(b.host.Must("ip", "netns", "pids", "box").Stdout)
-		return pid != ""
+		return pid != "" && slices.Contains(b.host.Processes(), "sleep 1000")
 	})
 	before := b.host.Snapshot()
 	wgctlOK(b.host, "up", "--netns-all", pid, "wg0")

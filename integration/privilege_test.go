@@ -112,7 +112,7 @@ func TestReloadOfUnreadableFile(t *testing.T) {
 	if out := user("up", conf); out.Code != 0 {
 		t.Fatalf("%v", out)
 	}
-	before := looks(h) + h.ReadFile("/run/user-records/wg0.json")
+	before := settled(h) + h.ReadFile("/run/user-records/wg0.json")
 	for _, tt := range []struct{ do, says string }{
 		{"chown root " + conf + "; chmod 600 " + conf, "/run/user/wg0.conf: permission denied"},
 		{"rm " + conf, "/run/user/wg0.conf: no such file"},

@@ -254,7 +254,8 @@ func TestReloadWithFailingCalls(t *testing.T) {
 	after := settled(p.near)
 	p.write(from)
 	wgctlOK(p.near, "reload", "wg0")
-	time.Sleep(6 * time.Second) // REKEY_TIMEOUT: a handshake that both ends began may come once more
+	p.near.Start("ping", "-n", "-i", "1", "10.8.0.1") // who has sent and heard nothing for 15 seconds begins anew
+	time.Sleep(6 * time.Second)                       // REKEY_TIMEOUT: a handshake that both ends began may come once more
 	was := p.session()
 	codes := map[int]int{}
 	for _, at := range (sweep{runs: rounds(60, 2)}).points(t, plain.Calls) {

@@ -80,7 +80,7 @@ func TestReloadWithAnotherBackend(t *testing.T) {
 	file := fullTunnel(t, 0)
 	h.WriteFile(configOf("wg0"), file)
 	wgctlOK(h, "up", "wg0")
-	before := looks(h)
+	before := settled(h)
 	another, says := "Backend = userspace", "the tunnel runs on the kernel backend, and another needs a new link: take it down and up again"
 	if Backend() == Userspace {
 		another, says = "Backend = kernel", "this kernel has no WireGuard"

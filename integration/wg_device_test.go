@@ -301,7 +301,7 @@ func TestWgLinkMoves(t *testing.T) {
 	p.set(0, "peer", p.keys[1].public, "endpoint", "192.0.2.2:51820")
 	a.Sh("ip netns add inner; ip link set wg0 netns inner; ip -n inner address add " + inside(0) + "/24 dev wg0; ip -n inner link set wg0 up")
 	ping := func() Output {
-		return a.Run("ip", "netns", "exec", "inner", "ping", "-n", "-q", "-c", "2", "-W", "5", inside(1))
+		return a.Run("ip", "netns", "exec", "inner", "ping", "-n", "-q", "-c", "2", "-W", fmt.Sprint(Timeout(5*time.Second).Seconds()), inside(1))
 	}
 	if out := ping(); out.Code != 0 {
 		t.Errorf("%v", out)

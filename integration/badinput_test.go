@@ -276,7 +276,7 @@ func measuredAs(t *testing.T, h *Host, bin string, words ...string) Output {
 	p := h.Start(append([]string{"sh", "-c", "exec \"$@\" >" + to, "sh", bin}, words...)...)
 	out := p.Wait(runLimit)
 	took := p.cmd.ProcessState.UserTime() + p.cmd.ProcessState.SystemTime()
-	peak := p.cmd.ProcessState.SysUsage().(*syscall.Rusage).Maxrss >> 10 // of nsenter's children too
+	peak := p.cmd.ProcessState.SysUsage().(*syscall.Rusage).Maxrss >> 10
 	t.Logf("%s: %v of processor time, %d MiB of memory, %.100s", strings.Join(words, " "), took.Round(time.Millisecond), peak, out.Stderr)
 	if peak > largeMemory {
 		t.Errorf("%s: %d MiB of memory, more than %d", strings.Join(words, " "), peak, largeMemory)

@@ -3,6 +3,7 @@
 package integration
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -107,15 +108,19 @@ func whim(rnd *rand.Rand, bin, name, peer string) []string {
 func (h *Host) try(args []string) (code int, text string) {
 	ctx, cancel := context.WithTimeout(context.Background(), Timeout(3*runLimit)) // many wait before it
 	defer cancel()
-	out, err := h.command(ctx, args).CombinedOutput()
+	var said bytes.Buffer
+	cmd := h.command(ctx, args)
+	cmd.Stdout, cmd.Stderr = &said, &said
+	err := cmd.Run()
+	out := said.String()
 	exit := (*exec.ExitError)(nil)
 	switch {
 	case err == nil:
-		return 0, string(out)
+		return 0, out
 	case ctx.Err() == nil && errors.As(err, &exit):
 		status, ok := exit.Sys().(syscall.WaitStatus)
 		if ok && args[0] == "wg" && status.Signaled() && status.Signal() == syscall.SIGPIPE {
-			return 1, string(out) // so wg ends when the device goes that it is telling something
+			return 1, out // so wg ends when the device goes that it is telling something
 		}
 		return exit.ExitCode(), fmt.Sprintf("%v: %s", err, out)
 	}

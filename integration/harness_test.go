@@ -168,10 +168,36 @@ func TestProcess(t *testing.T) {
 
 func TestHide(t *testing.T) {
 	h := NewHost(t, "h")
-	h.Must("sh", "-c", "command -v nsenter")
-	h.Hide("nsenter")
-	if out := h.Run("sh", "-c", "command -v nsenter"); out.Code == 0 {
+	h.Must("sh", "-c", "command -v tac")
+	h.Hide("tac")
+	if out := h.Run("sh", "-c", "command -v tac"); out.Code == 0 {
 		t.Errorf("still there: %v", out)
+	}
+}
+
+// A program is looked for in the host, by the host's PATH, and begins at the root.
+func TestCommand(t *testing.T) {
+	h := NewHost(t, "h")
+	h.WriteFileMode("/run/own/said", "#!/bin/sh\necho \"$0 in $PWD\"\n", 0o755)
+	h.WriteFile("/run/own/plain", "")
+	if out := h.Run("said"); out.Code != 127 || !strings.Contains(out.Stderr, "said") {
+		t.Errorf("found outside PATH: %v", out)
+	}
+	h.Setenv("PATH", "/run/own:"+os.Getenv("PATH"))
+	if out := h.Run("said"); out.Code != 0 || out.Stdout != "/run/own/said in /\n" {
+		t.Errorf("%v", out)
+	}
+	for words, code := range map[string]int{"plain": 127, "/run/own/plain": 126, "/run/own/none": 127} {
+		if out := h.Run(words); out.Code != code {
+			t.Errorf("want exit %d: %v", code, out)
+		}
+	}
+	h.Hide("said")
+	if out := h.Run("said"); out.Code != 127 {
+		t.Errorf("hidden, and found: %v", out)
+	}
+	if net, own := h.runInNet("readlink", "/proc/self/ns/net"), h.Run("readlink", "/proc/self/ns/net"); net.Stdout != own.Stdout || net.Code != 0 {
+		t.Errorf("in another network: %v, %v", net, own)
 	}
 }
 

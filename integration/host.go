@@ -12,8 +12,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"slices"
-	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -121,7 +119,7 @@ func roleCommand(role string, args ...string) *exec.Cmd {
 // Setenv sets a variable for every later command in the host.
 func (h *Host) Setenv(key, value string) { h.env = append(h.env, key+"="+value) }
 
-// PID is the host's first process as the machine numbers it, for nsenter.
+// PID is the host's first process as the machine numbers it.
 func (h *Host) PID() int { return h.pid }
 
 // Run runs a program in the host, with nothing on standard input, and waits.
@@ -144,10 +142,10 @@ func (h *Host) runInNet(args ...string) Output {
 	h.t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), Timeout(runLimit))
 	defer cancel()
-	return h.run(ctx, h.enter(ctx, []string{"-n"}, args), "", args)
+	return h.run(ctx, h.enter(ctx, args, network), "", args)
 }
 
-func (h *Host) run(ctx context.Context, cmd *exec.Cmd, stdin string, args []string) Output {
+func (h *Host) run(ctx context.Context, cmd *command, stdin string, args []string) Output {
 	h.t.Helper()
 	var stdout, stderr bytes.Buffer
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = strings.NewReader(stdin), &stdout, &stderr
@@ -159,6 +157,8 @@ func (h *Host) run(ctx context.Context, cmd *exec.Cmd, stdin string, args []stri
 	case errors.Is(err, exec.ErrWaitDelay):
 		// A caller that captures output, as a script does, would hang here.
 		h.t.Errorf("%s: left a process behind that holds its output: %v", h.Name, out)
+	case cmd.Process == nil && err != nil:
+		out.Stderr = err.Error() + "\n" // as a shell says it
 	}
 	out.Code = h.exitCode(err, args)
 	return out
@@ -196,22 +196,6 @@ func (h *Host) Sh(script string) Output {
 	return h.Must("sh", "-ec", script)
 }
 
-func (h *Host) command(ctx context.Context, args []string) *exec.Cmd {
-	return h.enter(ctx, []string{"-n", "-m", "-p"}, args)
-}
-
-// enter puts a program into some of the host's namespaces by nsenter, in a
-// process group of its own, so that a time-out ends it and what it started.
-func (h *Host) enter(ctx context.Context, spaces, args []string) *exec.Cmd {
-	words := slices.Concat([]string{"-t", strconv.Itoa(h.pid)}, spaces, []string{"--"}, args)
-	cmd := exec.CommandContext(ctx, "nsenter", words...)
-	cmd.Env = append(os.Environ(), h.env...)
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
-	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
-	cmd.WaitDelay = Timeout(2 * time.Second)
-	return cmd
-}
-
 // exitCode reads an exit status out of the error of os/exec.
 func (h *Host) exitCode(err error, args []string) int {
 	h.t.Helper()
@@ -219,6 +203,10 @@ func (h *Host) exitCode(err error, args []string) int {
 	switch {
 	case err == nil, errors.Is(err, exec.ErrWaitDelay):
 		return 0
+	case errors.Is(err, os.ErrPermission):
+		return 126 // as in a shell
+	case errors.Is(err, exec.ErrNotFound), errors.Is(err, os.ErrNotExist):
+		return 127
 	case !errors.As(err, &exit):
 		h.t.Fatalf("%s: starting %v: %v", h.Name, args, err)
 	case exit.Sys().(syscall.WaitStatus).Signaled():
@@ -242,17 +230,24 @@ func (h *Host) WriteFileMode(path, content string, mode os.FileMode) {
 
 func (h *Host) writeFile(path, content string, mode os.FileMode) {
 	h.t.Helper()
+	// A child of another thread's has what is open here until it runs its program,
+	// and nobody can run a file that somebody writes to.
+	forking := syscall.ForkLock.RLocker()
+	forking.Lock()
 	f, err := h.open(path, unix.O_WRONLY|unix.O_CREAT|unix.O_TRUNC, mode)
 	if errors.Is(err, os.ErrNotExist) {
+		forking.Unlock()
 		h.Must("mkdir", "-p", filepath.Dir(path))
+		forking.Lock()
 		f, err = h.open(path, unix.O_WRONLY|unix.O_CREAT|unix.O_TRUNC, mode)
 	}
-	if err != nil {
-		h.t.Fatalf("%s: writing %s: %v", h.Name, path, err)
+	if err == nil {
+		_, err = f.WriteString(content)
+		// The mode is the caller's, not the umask's nor an older file's.
+		err = errors.Join(err, f.Chmod(mode), f.Close())
 	}
-	_, err = f.WriteString(content)
-	// The mode is the caller's, not the umask's nor an older file's.
-	if err := errors.Join(err, f.Chmod(mode), f.Close()); err != nil {
+	forking.Unlock()
+	if err != nil {
 		h.t.Fatalf("%s: writing %s: %v", h.Name, path, err)
 	}
 }

@@ -216,13 +216,8 @@ func (h *Host) inNet(f func() error) error {
 	go func() {
 		runtime.LockOSThread()
 		result <- func() error {
-			ns, err := os.Open(fmt.Sprintf("/proc/%d/ns/net", h.pid))
-			if err != nil {
+			if err := enterSpace(h.pid, network); err != nil {
 				return err
-			}
-			defer ns.Close()
-			if err := unix.Setns(int(ns.Fd()), unix.CLONE_NEWNET); err != nil {
-				return fmt.Errorf("entering a network namespace: %w", err)
 			}
 			return f()
 		}()

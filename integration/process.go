@@ -5,12 +5,12 @@ package integration
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
-	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -51,9 +51,9 @@ func (h *Host) startRole(role string, args ...string) *Process {
 	return h.start(cancel, cmd, words)
 }
 
-func (h *Host) start(cancel context.CancelFunc, cmd *exec.Cmd, args []string) *Process {
+func (h *Host) start(cancel context.CancelFunc, cmd *command, args []string) *Process {
 	h.t.Helper()
-	p := &Process{h: h, args: args, cmd: cmd, cancel: cancel,
+	p := &Process{h: h, args: args, cmd: cmd.Cmd, cancel: cancel,
 		stdout: new(output), stderr: new(output), done: make(chan struct{})}
 	cmd.Stdout, cmd.Stderr = p.stdout, p.stderr
 	if err := cmd.Start(); err != nil {
@@ -115,43 +115,22 @@ func (p *Process) Expect(limit time.Duration, text string) {
 	})
 }
 
-// Signal sends a signal to the program itself, not to its children and not to
-// the nsenter above it, which would die and leave it.
+// Signal sends a signal to the program itself, not to its children. It may have
+// ended first, which the caller's Wait tells.
 func (p *Process) Signal(sig syscall.Signal) {
 	p.h.t.Helper()
-	var pid int
-	WaitFor(p.h.t, 10*time.Second, "nsenter to fork", func() bool {
-		pid = onlyChild(p.cmd.Process.Pid)
-		return pid != 0 || !p.Running()
-	})
-	if pid == 0 {
-		return // it ended first, which the caller's Wait tells
-	}
-	if err := syscall.Kill(pid, sig); err != nil && err != syscall.ESRCH {
+	if err := p.cmd.Process.Signal(sig); err != nil && !errors.Is(err, os.ErrProcessDone) {
 		p.h.t.Fatalf("%s: sending %v to %v: %v", p.h.Name, sig, p.args, err)
 	}
 }
 
 // holds reports whether the program has a file of that name open.
 func (p *Process) holds(name string) bool {
-	fds, _ := filepath.Glob(fmt.Sprintf("/proc/%d/fd/*", onlyChild(p.cmd.Process.Pid)))
+	fds, _ := filepath.Glob(fmt.Sprintf("/proc/%d/fd/*", p.cmd.Process.Pid))
 	return slices.ContainsFunc(fds, func(fd string) bool {
 		target, err := os.Readlink(fd)
 		return err == nil && filepath.Base(target) == name
 	})
-}
-
-// onlyChild is the process that nsenter forked to enter a PID namespace, or 0.
-func onlyChild(pid int) int {
-	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/task/%d/children", pid, pid))
-	if err != nil {
-		return 0
-	}
-	child, err := strconv.Atoi(strings.TrimSpace(string(b)))
-	if err != nil {
-		return 0
-	}
-	return child
 }
 
 // output is a buffer that can be read while a program still writes.

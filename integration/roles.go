@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"runtime"
 	"testing"
 )
 
@@ -30,10 +31,15 @@ var roles = map[string]func(args []string) error{
 	"ask":        func(args []string) error { return ask(args[0], args[1]) },
 }
 
+// The first thread keeps the first goroutine, and enters no host: /proc/self tells
+// of it, and the runtime can't end it as it ends others.
+func init() { runtime.LockOSThread() }
+
 // Main is the TestMain of every test binary that makes hosts. It returns the
 // exit status.
 func Main(m *testing.M) int {
 	if name := os.Getenv(roleEnv); name != "" {
+		runtime.UnlockOSThread()
 		return play(name, os.Args[1:])
 	}
 	dir, err := os.MkdirTemp("", "wgctl-integration-")

@@ -73,7 +73,7 @@ func needNamespaces(t testing.TB) {
 	if os.Geteuid() != 0 {
 		unable(t, "not root")
 	}
-	Need(t, "nsenter", "ip")
+	Need(t, "ip")
 	if Backend() == Userspace {
 		if err := probeTUN(); err != nil {
 			unable(t, "no TUN device: %v", err)

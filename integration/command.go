@@ -63,14 +63,16 @@ func (c *command) Run() error {
 	return c.Wait()
 }
 
-// Start starts the program on a thread that has entered the namespaces. The
-// thread is not used again: the runtime ends it with the goroutine that is locked
-// to it.
-func (c *command) Start() error {
+// Start starts the program on a thread that has entered the namespaces.
+func (c *command) Start() error { return onThread(c.startHere) }
+
+// onThread calls f on a thread that is not used again, wherever f takes it: the
+// runtime ends it with the goroutine that is locked to it.
+func onThread(f func() error) error {
 	result := make(chan error)
 	go func() {
 		runtime.LockOSThread()
-		result <- c.startHere()
+		result <- f()
 	}()
 	return <-result
 }
@@ -96,15 +98,16 @@ func (c *command) startHere() error {
 }
 
 // enterSpace takes this thread into a namespace of a process; the children only,
-// where it is one of processes.
+// where it is one of processes. Its errors wrap none: a host that is gone is no
+// program that isn't found.
 func enterSpace(pid int, s space) error {
 	ns, err := os.Open(fmt.Sprintf("/proc/%d/ns/%s", pid, s.name))
 	if err != nil {
-		return err
+		return fmt.Errorf("entering a namespace: %v", err)
 	}
 	defer ns.Close()
 	if err := unix.Setns(int(ns.Fd()), s.flag); err != nil {
-		return fmt.Errorf("entering a namespace (%s): %w", s.name, err)
+		return fmt.Errorf("entering a namespace (%s): %v", s.name, err)
 	}
 	return nil
 }

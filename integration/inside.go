@@ -12,7 +12,6 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
-	"runtime"
 	"slices"
 	"strconv"
 	"strings"
@@ -209,20 +208,14 @@ func (h *Host) sysctls() []string {
 }
 
 // inNet calls f on a thread in the host's network, which decides what
-// /proc/sys/net shows. The thread is not used again: the runtime ends it with
-// the goroutine that is locked to it.
+// /proc/sys/net shows.
 func (h *Host) inNet(f func() error) error {
-	result := make(chan error)
-	go func() {
-		runtime.LockOSThread()
-		result <- func() error {
-			if err := enterSpace(h.pid, network); err != nil {
-				return err
-			}
-			return f()
-		}()
-	}()
-	return <-result
+	return onThread(func() error {
+		if err := enterSpace(h.pid, network); err != nil {
+			return err
+		}
+		return f()
+	})
 }
 
 // readTree prints files as "KEY = VALUE"; those that cannot be read (as

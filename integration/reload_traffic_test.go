@@ -7,6 +7,7 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"syscall"
 	"testing"
@@ -39,16 +40,19 @@ func TestReloadUnderTraffic(t *testing.T) {
 	shakes := p.countHandshakes()
 	stream := p.startStream()
 	var stop atomic.Bool
-	defer stop.Store(true)
-	transfers := make(chan int, 1)
-	go func() {
-		n := 0
-		defer func() { transfers <- n }() // whatever becomes of one
-		for ; !stop.Load(); n++ {
+	var transfers atomic.Int64
+	var transferring sync.WaitGroup
+	endTransfers := func() {
+		stop.Store(true)
+		transferring.Wait()
+	}
+	defer endTransfers() // no transfer may outlive the test
+	transferring.Go(func() {
+		for ; !stop.Load(); transfers.Add(1) {
 			Transfer(p.near, p.far, "10.8.0.1:5001", int64(rounds(4<<20, 1<<20)))
 			time.Sleep(100 * time.Millisecond) // encryption leaves no processor to the reloads
 		}
-	}()
+	})
 	last, rnd := len(files)-1, seeded(t)
 	for n := range rounds(1000, 12) {
 		i := rnd.IntN(len(files))
@@ -63,8 +67,8 @@ func TestReloadUnderTraffic(t *testing.T) {
 		seen = p.goesOn(seen, fmt.Sprintf("reload %d, from file %d to %d", n, last, i))
 		last = i
 	}
-	stop.Store(true)
-	if n := <-transfers; n == 0 {
+	endTransfers()
+	if transfers.Load() == 0 {
 		t.Error("no transfer ended")
 	}
 	// The answers go on to the end.

@@ -21,8 +21,8 @@ type Output struct {
 // shows all of it, as it comes.
 const lastLines = 60
 
-// Run boots the machine for a test and runs a command in it. A machine that cannot have guests skips the test, or
-// fails it under WGCTL_TEST_STRICT=1.
+// Run boots the machine for a test and runs a command in it. A machine that cannot
+// have guests skips the test, or fails it under WGCTL_TEST_STRICT=1.
 func Run(ctx context.Context, t testing.TB, m Machine, command ...string) Output {
 	t.Helper()
 	needGuest(t)
@@ -36,19 +36,20 @@ func Run(ctx context.Context, t testing.TB, m Machine, command ...string) Output
 // boot is Run, but for the test's end.
 func boot(ctx context.Context, t testing.TB, m Machine, command ...string) (Output, error) {
 	var console bytes.Buffer
+	var to io.Writer = &console
 	if testing.Verbose() {
 		lines := &logLines{t: t}
-		code, err := m.Run(ctx, io.MultiWriter(&console, lines), command...)
-		lines.flush()
-		return Output{console.String(), code}, err
+		defer lines.flush()
+		to = io.MultiWriter(&console, lines)
+	} else {
+		t.Cleanup(func() {
+			if t.Failed() {
+				lines := strings.Split(strings.TrimSpace(console.String()), "\n")
+				t.Logf("the console's last lines:\n%s", strings.Join(lines[max(0, len(lines)-lastLines):], "\n"))
+			}
+		})
 	}
-	code, err := m.Run(ctx, &console, command...)
-	t.Cleanup(func() {
-		if t.Failed() {
-			lines := strings.Split(strings.TrimSpace(console.String()), "\n")
-			t.Logf("the console's last lines:\n%s", strings.Join(lines[max(0, len(lines)-lastLines):], "\n"))
-		}
-	})
+	code, err := m.Run(ctx, to, command...)
 	return Output{console.String(), code}, err
 }
 

@@ -105,6 +105,38 @@ func TestSnapshot(t *testing.T) {
 	}
 }
 
+// A snapshot is of what stays: the kernel tells of a link's carrier, and uses an
+// address, some time after the program that asked for it has ended.
+func TestUnfinished(t *testing.T) {
+	const (
+		lo     = `1: lo: <LOOPBACK,UP,LOWER_UP> mtu 65536 qdisc noqueue state UNKNOWN mode DEFAULT group default qlen 1000\    link/loopback 00:00:00:00:00:00 brd 00:00:00:00:00:00` + "\n"
+		early  = `2: eth0@if2: <BROADCAST,MULTICAST,UP,LOWER_UP> mtu 1500 qdisc noqueue state UNKNOWN mode DEFAULT group default \    link/ether 2e:99:81:bd:74:6d brd ff:ff:ff:ff:ff:ff` + "\n"
+		up     = `2: eth0@if2: <BROADCAST,MULTICAST,UP,LOWER_UP> mtu 1500 qdisc noqueue state UP mode DEFAULT group default \    link/ether 2e:99:81:bd:74:6d brd ff:ff:ff:ff:ff:ff` + "\n"
+		alone  = `2: eth0@eth1: <NO-CARRIER,BROADCAST,MULTICAST,UP,M-DOWN> mtu 1500 qdisc noqueue state LOWERLAYERDOWN mode DEFAULT group default qlen 1000\    link/ether 3e:6a:46:a9:82:67 brd ff:ff:ff:ff:ff:ff` + "\n"
+		tunnel = `3: wg0: <POINTOPOINT,NOARP,UP,LOWER_UP> mtu 1420 qdisc noqueue state UNKNOWN mode DEFAULT group default qlen 1000\    link/none ` + "\n"
+
+		used      = `2: eth0    inet6 fe80::2c99:81ff:febd:746d/64 scope link \       valid_lft forever preferred_lft forever` + "\n"
+		tentative = `2: eth0    inet6 fe80::2c99:81ff:febd:746d/64 scope link tentative \       valid_lft forever preferred_lft forever` + "\n"
+		failed    = `2: eth0    inet6 fe80::2c99:81ff:febd:746d/64 scope link dadfailed tentative \       valid_lft forever preferred_lft forever` + "\n"
+		inTunnel  = `3: wg0    inet6 fd08::2/128 scope global tentative \       valid_lft forever preferred_lft forever` + "\n"
+	)
+	for _, tt := range []struct {
+		name, printed string
+		want          bool
+	}{
+		{"the carrier has come, the state not", lo + early + used, true},
+		{"both have", lo + up + tunnel + used, false},
+		{"the address isn't used yet", lo + up + tentative, true},
+		{"and never will be", lo + up + failed, false},
+		{"nor without a carrier", lo + alone + tentative, false},
+		{"a tunnel's isn't", lo + up + tunnel + used + inTunnel, true},
+	} {
+		if got := unfinished(tt.printed); got != tt.want {
+			t.Errorf("%s: %v", tt.name, got)
+		}
+	}
+}
+
 func TestSocketAddr(t *testing.T) {
 	for in, want := range map[string]string{
 		"0100007F:1F90":                         "127.0.0.1:8080",

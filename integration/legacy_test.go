@@ -15,7 +15,6 @@ func TestFullTunnelLegacy(t *testing.T) {
 		Need(t, "iptables-legacy-save")
 		a, b := newTunnelHost(t, "a"), newTunnelHost(t, "b")
 		Connect(t, a.At("eth0", "192.0.2.1/24", "2001:db8::1/64"), b.At("eth0", "192.0.2.2/24", "2001:db8::2/64"))
-		a.settle()
 		ka, kb := newKeyPair(t), newKeyPair(t)
 		a.WriteFile(configOf("wg0"), interfaceSection(ka, "Address = 10.8.0.1/24, fd00::1/64")+
 			peerSection(kb, "AllowedIPs = 0.0.0.0/0, ::/0", "Endpoint = 192.0.2.2:51820"))

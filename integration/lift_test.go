@@ -200,7 +200,6 @@ func TestLiftedHooksLikeInTheShell(t *testing.T) {
 	r.hub.Forward()
 	r.up()
 	wgctlOK(r.hub, "down", "wg0")
-	r.hub.settle()
 	before := r.hub.Snapshot()
 	for _, c := range liftClasses {
 		shell, lifted := r.try(c, false), r.try(c, true)

@@ -25,7 +25,6 @@ func newBoxed(t testing.TB, lines ...string) *boxed {
 	Need(t, "ping", "ss")
 	b := &boxed{host: newTunnelHost(t, "host"), peer: newTunnelHost(t, "peer")}
 	Connect(t, b.host.At("eth0", "10.0.0.1/24"), b.peer.At("eth0", "10.0.0.2/24"))
-	b.host.settle()
 	b.host.Must("ip", "netns", "add", "box")
 	host, peer := newKeyPair(t), newKeyPair(t)
 	b.peer.WriteFile(configOf("wg0"), interfaceSection(peer, "Address = 10.8.0.2/24, fd08::2/64", "ListenPort = 51820")+

@@ -59,7 +59,6 @@ func TestLookupHangs(t *testing.T) {
 	h.Sh(`ip link add eth0 type veth peer name eth1; ip link set eth0 up; ip link set eth1 up
 		ip address add 192.0.2.2/24 dev eth0; ip neigh add 192.0.2.1 lladdr 02:00:00:00:00:01 dev eth0
 		sed -i 's/^hosts:.*/hosts: files dns/' /etc/nsswitch.conf`)
-	h.settle()
 	h.WriteFileMode("/etc/resolv.conf", "nameserver 192.0.2.1\n", 0o644)
 	const hosts = "127.0.0.1 localhost\n"
 	h.WriteFileMode("/etc/hosts", hosts, 0o644)

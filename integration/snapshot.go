@@ -21,9 +21,14 @@ var snapshotScript string
 // of all tables, nftables and iptables rules, listening sockets, network
 // sysctls, /etc/resolv.conf, what else changed in /etc, the tree of /run,
 // mounts and processes. Counters, timers and numbers that the kernel gives out
-// are left out.
+// are left out. What the kernel is still about to change by itself is waited for.
 func (h *Host) Snapshot() string {
 	h.t.Helper()
+	var out Output
+	WaitFor(h.t, 10*time.Second, "what the kernel does with the links of "+h.Name, func() bool {
+		out = h.Must("sh", "-c", snapshotScript, "sh", h.legacyTables("ip"), h.legacyTables("ip6"))
+		return !unfinished(out.Stdout)
+	})
 	var b strings.Builder
 	write := func(part string, lines []string) {
 		fmt.Fprintf(&b, "== %s\n", part)
@@ -32,7 +37,6 @@ func (h *Host) Snapshot() string {
 			b.WriteByte('\n')
 		}
 	}
-	out := h.Must("sh", "-c", snapshotScript, "sh", h.legacyTables("ip"), h.legacyTables("ip6"))
 	for part := range strings.SplitSeq(out.Stdout, "== ") {
 		if name, body, ok := strings.Cut(part, "\n"); ok {
 			write(name, tidy(name, body))
@@ -66,6 +70,30 @@ func (h *Host) Unchanged(before string) {
 		time.Sleep(50 * time.Millisecond)
 	}
 }
+
+// unfinished reports whether the kernel still works at a link that has its
+// carrier: at the state that follows from the other end's (linkwatch_event), or
+// at an address that isn't used yet (addrconf_dad_work). It reads what the
+// script of a snapshot prints.
+func unfinished(printed string) bool {
+	carrier := map[string]bool{}
+	for _, link := range linkLine.FindAllStringSubmatch(printed, -1) {
+		name, other, flags, state := link[1], link[2], link[3], link[4]
+		carrier[name] = slices.Contains(strings.Split(flags, ","), "LOWER_UP")
+		// A link without another end, as a tunnel's, stays in the state UNKNOWN.
+		if carrier[name] && other != "" && state != "UP" {
+			return true
+		}
+	}
+	return slices.ContainsFunc(tentativeLine.FindAllStringSubmatch(printed, -1), func(address []string) bool {
+		return carrier[address[1]]
+	})
+}
+
+var (
+	linkLine      = regexp.MustCompile(`(?m)^\d+: ([^@\s]+)(@\S+)?: <(\S*)> .* state (\S+) `)
+	tentativeLine = regexp.MustCompile(`(?m)^\d+: (\S+) +inet6 \S+ scope \w+ tentative \\`)
+)
 
 // Diff shows how two snapshots differ; empty when they don't.
 func Diff(before, after string) string {

@@ -148,7 +148,6 @@ func TestDrift(t *testing.T) {
 func TestForeign(t *testing.T) {
 	h := newTunnelHost(t, "h")
 	h.Sh("ip link add eth0 type veth peer name far; ip address add 192.0.2.2/24 dev eth0; ip link set eth0 up; ip link set far up")
-	h.settle()
 	h.WriteFile(configOf("wg0"), fullTunnel(t, 0))
 	h.WriteFile(configOf("wg1"), fullTunnel(t, 1))
 	before := h.Snapshot()

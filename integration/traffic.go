@@ -43,9 +43,13 @@ func (h *Host) Ping(addr string) bool {
 // MustPing fails the test unless the address answers.
 func (h *Host) MustPing(addr string) {
 	h.t.Helper()
-	// As often as two looks: who waits for an answer need not know at once that none comes.
-	if !h.Ping(addr) && !h.Ping(addr) {
-		h.t.Fatalf("%s: no answer from %s\n%s", h.Name, addr, h.Snapshot())
+	// Longer than a device waits before it repeats a handshake that was lost: 5 s,
+	// and up to a third of a second.
+	deadline := time.Now().Add(Timeout(6 * time.Second))
+	for !h.Ping(addr) {
+		if time.Now().After(deadline) {
+			h.t.Fatalf("%s: no answer from %s\n%s", h.Name, addr, h.Snapshot())
+		}
 	}
 }
 

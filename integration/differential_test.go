@@ -234,7 +234,7 @@ func (x *toolHost) run(verb string) Output {
 // left demands that exactly these facts are left of the tunnel, in a moment.
 func (x *toolHost) left(t *testing.T, want []string) {
 	t.Helper()
-	deadline := time.Now().Add(Timeout(2 * time.Second))
+	deadline := time.Now().Add(Timeout(5 * time.Second))
 	for {
 		got := tunnelFacts(x.h, x.before, x.ifname, x.file)
 		if len(without(got, want)) == 0 && len(without(want, got)) == 0 {

@@ -4,6 +4,7 @@ package integration
 
 import (
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -37,6 +38,19 @@ func (s *dnsSite) captureLookUps() capture {
 	return s.capture(s.client, "eth0", toNameservers)
 }
 
+// await waits a moment until tcpdump has written a packet with each of these words:
+// one that has had no turn yet when it is told to end loses what it was to write.
+func (c capture) await(words ...string) {
+	h := c.p.h
+	h.t.Helper()
+	for deadline := time.Now().Add(Timeout(5 * time.Second)); time.Now().Before(deadline); time.Sleep(Timeout(20 * time.Millisecond)) {
+		text := h.Run("tcpdump", "-nr", c.file).Stdout
+		if !slices.ContainsFunc(words, func(w string) bool { return !strings.Contains(text, w) }) {
+			return
+		}
+	}
+}
+
 // packets ends the capture and returns a line for each.
 func (c capture) packets() []string {
 	h := c.p.h
@@ -60,6 +74,7 @@ func (c capture) none() {
 // captured when it should be.
 func (c capture) some(words ...string) {
 	c.p.h.t.Helper()
+	c.await(words...)
 	said(c.p.h.t, strings.Join(c.packets(), "\n"), words...)
 }
 

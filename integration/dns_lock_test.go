@@ -18,6 +18,7 @@ func TestDNSLockHeld(t *testing.T) {
 	h.Hide("resolvconf")
 	nobody := h.Start("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "flock", "-x", "/etc", "sh", "-c", "echo locked; exec sleep 1000")
 	nobody.Expect(10*time.Second, "locked")
+	waitForSleep(h)
 	before := h.Snapshot()
 	start := time.Now()
 	h.WriteFile(configOf("wg0"), fullTunnel(t, 0, "DNS = 10.8.0.53"))

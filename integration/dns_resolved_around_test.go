@@ -5,7 +5,6 @@ package integration
 import (
 	"fmt"
 	"regexp"
-	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -245,7 +244,7 @@ func TestResolvedKilledHeals(t *testing.T) {
 	if kills < 12 {
 		t.Errorf("only %d kills", kills)
 	}
-	WaitFor(t, 5*time.Second, "the process of the device to end", func() bool { return !slices.Contains(h.Processes(), "device-serve wg0") })
+	waitForDeviceEnd(h)
 }
 
 // systemd-networkd is told of links that it manages, as systemd-resolved won't be:

@@ -4,7 +4,6 @@ package integration
 
 import (
 	"fmt"
-	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -29,7 +28,7 @@ func TestResolvedKilled(t *testing.T) {
 	h.WriteFile(configOf("wg0"), up)
 	wgctlOK(h, "up", "wg0")
 	wgctlOK(h, "down", "wg0")
-	WaitFor(t, 5*time.Second, "the process of the device to end", func() bool { return !slices.Contains(h.Processes(), "device-serve wg0") })
+	waitForDeviceEnd(h)
 	before, view := shapeOf(h), r.view()
 
 	for _, verb := range []string{"up", "reload", "down"} {
@@ -188,6 +187,7 @@ func TestResolvedTwoTunnels(t *testing.T) {
 		t.Run(first+" goes first", func(t *testing.T) {
 			wgctlOK(s.client, "up", "wg0")
 			said(t, wgctlOK(s.client, "up", "wg1").Stderr, "wg1: shares all look-ups with the nameservers of wg0: systemd-resolved has the routing domain ~. there, too")
+			s.client.MustPing("10.9.0.1") // or wg0 has answered all before wg1 has a session
 			s.leaked()
 			inside := s.capture(s.hub, "wg0", "udp port 53")
 			second := s.capture(s.hub, "wg1", "udp port 53")
@@ -196,6 +196,8 @@ func TestResolvedTwoTunnels(t *testing.T) {
 					t.Errorf("%v", out)
 				}
 			}
+			inside.await("example")
+			second.await("example")
 			a, b := len(inside.packets()), len(second.packets())
 			t.Logf("10 look-ups made %d packets in wg0, %d in wg1", a, b)
 			if a == 0 || b == 0 {

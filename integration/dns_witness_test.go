@@ -57,6 +57,8 @@ func (w witness) onlyOutside(names ...string) {
 func (w witness) parted(inside, outside string) {
 	t := w.outside.p.h.t
 	t.Helper()
+	w.inside.await(questions([]string{inside})...)
+	w.outside.await(questions([]string{outside})...)
 	in, out := strings.Join(w.inside.packets(), "\n"), strings.Join(w.outside.packets(), "\n")
 	said(t, in, questions([]string{inside})...)
 	said(t, out, questions([]string{outside})...)

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -115,6 +116,7 @@ func TestUnfinished(t *testing.T) {
 		alone  = `2: eth0@eth1: <NO-CARRIER,BROADCAST,MULTICAST,UP,M-DOWN> mtu 1500 qdisc noqueue state LOWERLAYERDOWN mode DEFAULT group default qlen 1000\    link/ether 3e:6a:46:a9:82:67 brd ff:ff:ff:ff:ff:ff` + "\n"
 		tunnel = `3: wg0: <POINTOPOINT,NOARP,UP,LOWER_UP> mtu 1420 qdisc noqueue state UNKNOWN mode DEFAULT group default qlen 1000\    link/none ` + "\n"
 
+		local     = "== rules and routes -6\nlocal fe80::2c99:81ff:febd:746d dev eth0 table local proto kernel metric 0 pref medium\n"
 		used      = `2: eth0    inet6 fe80::2c99:81ff:febd:746d/64 scope link \       valid_lft forever preferred_lft forever` + "\n"
 		tentative = `2: eth0    inet6 fe80::2c99:81ff:febd:746d/64 scope link tentative \       valid_lft forever preferred_lft forever` + "\n"
 		failed    = `2: eth0    inet6 fe80::2c99:81ff:febd:746d/64 scope link dadfailed tentative \       valid_lft forever preferred_lft forever` + "\n"
@@ -124,12 +126,13 @@ func TestUnfinished(t *testing.T) {
 		name, printed string
 		want          bool
 	}{
-		{"the carrier has come, the state not", lo + early + used, true},
-		{"both have", lo + up + tunnel + used, false},
+		{"the carrier has come, the state not", lo + early + used + local, true},
+		{"both have", lo + up + tunnel + used + local, false},
+		{"the address has no route", lo + up + tunnel + used, true},
 		{"the address isn't used yet", lo + up + tentative, true},
 		{"and never will be", lo + up + failed, false},
 		{"nor without a carrier", lo + alone + tentative, false},
-		{"a tunnel's isn't", lo + up + tunnel + used + inTunnel, true},
+		{"a tunnel's isn't", lo + up + tunnel + used + inTunnel + local, true},
 	} {
 		if got := unfinished(tt.printed); got != tt.want {
 			t.Errorf("%s: %v", tt.name, got)
@@ -233,6 +236,14 @@ func TestCommand(t *testing.T) {
 	}
 }
 
+// waitForOriginal waits until a wireguard-go whose link is gone has ended too.
+func waitForOriginal(h *Host, ifname string) {
+	h.t.Helper()
+	WaitFor(h.t, 10*time.Second, "wireguard-go to end", func() bool {
+		return !slices.ContainsFunc(h.Processes(), func(p string) bool { return strings.HasSuffix(p, "wireguard-go "+ifname) })
+	})
+}
+
 // The harness's positive control: the original wg-quick, by what is known of
 // it. A split tunnel leaves nothing; a full one leaves src_valid_mark.
 func TestOriginalWgQuick(t *testing.T) {
@@ -254,12 +265,14 @@ func TestOriginalWgQuick(t *testing.T) {
 		t.Error("no UAPI socket")
 	}
 	h.Must("wg-quick", "down", "wg0")
+	waitForOriginal(h, "wg0")
 	h.Sh("rmdir /run/wireguard 2>/dev/null || true") // wireguard-go's own, which it leaves
 	h.Unchanged(before)
 
 	h.WriteFile("/etc/wireguard/wg1.conf", peerConfig(t, h, "10.8.0.1/24", "0.0.0.0/0", ""))
 	h.Must("wg-quick", "up", "wg1")
 	h.Must("wg-quick", "down", "wg1")
+	waitForOriginal(h, "wg1")
 	h.Sh("rmdir /run/wireguard 2>/dev/null || true")
 	h.Sh("sysctl -n net.ipv4.conf.all.src_valid_mark | grep -qx 1")
 	h.Must("sysctl", "-qw", "net.ipv4.conf.all.src_valid_mark=0")

@@ -111,13 +111,17 @@ type liftClass struct {
 	want string // what the laptop and the internet see, so that no class sees nothing
 }
 
+// apart is the time between datagrams: a device that finds several at once joins
+// them, and the packet filter counts one.
+const apart = 30 * time.Millisecond
+
 func toInternet(r *relay) {
 	for _, addr := range []string{"203.0.113.2:7000", "[2001:db8:9::2]:7000"} {
-		r.laptop.SendUDP(addr, 5, time.Millisecond)
+		r.laptop.SendUDP(addr, 5, apart)
 	}
 }
 
-func toLaptop(r *relay) { r.internet.SendUDP("203.0.113.1:5353", 5, time.Millisecond) }
+func toLaptop(r *relay) { r.internet.SendUDP("203.0.113.1:5353", 5, apart) }
 
 // syns are connections that nobody accepts.
 func syns(r *relay) {

@@ -18,7 +18,7 @@ func TestFlushedByOthers(t *testing.T) {
 	h.WriteFile(configOf("wg0"), fullTunnel(t, 0))
 	before := h.Snapshot()
 	wgctlOK(h, "up", "wg0")
-	up := looks(h)
+	up := settled(h)
 	h.Sh(`nft flush ruleset
 		for f in -4 -6; do
 			while ip $f rule delete protocol 87 2>/dev/null; do :; done

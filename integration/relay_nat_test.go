@@ -78,9 +78,7 @@ func TestRelayOfDocsBehindNAT(t *testing.T) {
 			t.Errorf("%s %s: the NAS saw %q, not the relay", network, addr, got)
 		}
 	}
-	if got := nas.Run("ping", "-c", "1", "-W", "5", through); got.Code != 0 {
-		t.Fatal(got)
-	}
+	nas.MustPing(through)
 	time.Sleep(Timeout(12 * time.Second))
 	asked("tcp", "203.0.113.1:2222")
 	time.Sleep(Timeout(12 * time.Second))
@@ -109,9 +107,7 @@ func TestRelayOfDocsBehindNAT(t *testing.T) {
 	if got := visitor.Ask("udp", "203.0.113.1:5353"); got != "" {
 		t.Errorf("without a keepalive the NAT let through what came for %s", got)
 	}
-	if got := nas.Run("ping", "-c", "1", "-W", "5", through); got.Code != 0 {
-		t.Fatal(got)
-	}
+	nas.MustPing(through)
 	asked("udp", "203.0.113.1:5353") // the NAS has spoken again
 	wgctlOK(nas, "down", "wg0")
 	wgctlOK(relay, "down", "wg0")

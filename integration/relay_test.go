@@ -107,7 +107,11 @@ type question struct {
 func askAll(t *testing.T, list []question) {
 	t.Helper()
 	for _, q := range list {
-		if got := q.by.Ask(q.network, q.addr); got != q.want {
+		got := q.by.Ask(q.network, q.addr)
+		if got == "" && q.want != "" { // once more: its time may be over by a stall
+			got = q.by.Ask(q.network, q.addr)
+		}
+		if got != q.want {
 			t.Errorf("%s asks %s %s: seen as %q, want %q", q.by.Name, q.network, q.addr, got, q.want)
 		}
 	}

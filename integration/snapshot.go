@@ -73,8 +73,8 @@ func (h *Host) Unchanged(before string) {
 
 // unfinished reports whether the kernel still works at a link that has its
 // carrier: at the state that follows from the other end's (linkwatch_event), or
-// at an address that isn't used yet (addrconf_dad_work). It reads what the
-// script of a snapshot prints.
+// at an address that isn't used yet or has no local route (addrconf_dad_work). It
+// reads what the script of a snapshot prints.
 func unfinished(printed string) bool {
 	carrier := map[string]bool{}
 	for _, link := range linkLine.FindAllStringSubmatch(printed, -1) {
@@ -85,14 +85,21 @@ func unfinished(printed string) bool {
 			return true
 		}
 	}
-	return slices.ContainsFunc(tentativeLine.FindAllStringSubmatch(printed, -1), func(address []string) bool {
-		return carrier[address[1]]
-	})
+	for _, address := range addressLine.FindAllStringSubmatch(printed, -1) {
+		name, addr, flags := address[1], address[2], strings.Fields(address[3])
+		if !carrier[name] || slices.Contains(flags, "dadfailed") {
+			continue
+		}
+		if slices.Contains(flags, "tentative") || !strings.Contains(printed, "\nlocal "+addr+" dev "+name+" ") {
+			return true
+		}
+	}
+	return false
 }
 
 var (
-	linkLine      = regexp.MustCompile(`(?m)^\d+: ([^@\s]+)(@\S+)?: <(\S*)> .* state (\S+) `)
-	tentativeLine = regexp.MustCompile(`(?m)^\d+: (\S+) +inet6 \S+ scope \w+ tentative \\`)
+	linkLine    = regexp.MustCompile(`(?m)^\d+: ([^@\s]+)(@\S+)?: <(\S*)> .* state (\S+) `)
+	addressLine = regexp.MustCompile(`(?m)^\d+: (\S+) +inet6 ([0-9a-f:.]+)[/ ].* scope \w+ ([^\\]*)\\`)
 )
 
 // Diff shows how two snapshots differ; empty when they don't.

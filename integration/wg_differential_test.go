@@ -87,7 +87,10 @@ func TestLikeWg(t *testing.T) {
 	theirs.Must("ln", "-s", real, "/run/path/wg")
 	ours.Must("ln", "-s", Bin(t), "/run/path/wg")
 	results := make(chan []wgResult)
-	go func() { results <- runWgCases(theirs, real, cases) }()
+	go func() {
+		defer close(results) // also where the test fails in there
+		results <- runWgCases(theirs, real, cases)
+	}()
 	got := runWgCases(ours, real, cases)
 	want := <-results
 	if t.Failed() {

@@ -65,13 +65,16 @@ func TestUnitOfWgQuick(t *testing.T) {
 	unit(s.hub, "ExecStart")
 	unit(s.client, "ExecStart")
 	s.client.MustPing(hubInside4)
-	session := s.hub.Must("wg", "show", "wg0", "latest-handshakes").Stdout
+	shake, bytes := handshakeAndBytes(s.hub, s.clientKey)
 	late := newKeyPair(t)
 	s.hub.WriteFile(configOf("wg0"), file+peerSection(late, "AllowedIPs = 10.8.0.99/32"))
 	if out := unit(s.hub, "ExecReload"); out.Stdout+out.Stderr != "" {
 		t.Errorf("it speaks: %v", out)
 	}
-	said(t, s.hub.Must("wg", "show", "wg0", "latest-handshakes").Stdout, strings.TrimSpace(session), late.public+"\t0")
+	said(t, s.hub.Must("wg", "show", "wg0", "latest-handshakes").Stdout, late.public+"\t0")
+	if h, b := handshakeAndBytes(s.hub, s.clientKey); shake == 0 || h < shake || b < bytes {
+		t.Errorf("the client's session: handshake at %d and %d bytes before, %d and %d now", shake, bytes, h, b)
+	}
 	s.client.MustPing(hubInside4)
 	unit(s.client, "ExecStop")
 	unit(s.hub, "ExecStop")

@@ -51,6 +51,7 @@ func TestWgQuickTakesDownTheOriginals(t *testing.T) {
 			h.Must("rm", "/run/hooks")
 			// The order of rules with equal effect, and resolvconf's own folders.
 			h.Sh("rm -rf /run/resolvconf/metrics /run/resolvconf/exclusive /run/resolvconf/deprecated")
+			waitForOriginal(h, "wg0")
 			sameTunnel(t, other, h.Snapshot())
 			if again := h.Fails(1, ours, "down", "wg0"); !strings.Contains(again.Stderr, "wg-quick: `wg0' is not a WireGuard interface\n") {
 				t.Errorf("%v", again)
@@ -59,6 +60,7 @@ func TestWgQuickTakesDownTheOriginals(t *testing.T) {
 			h.Must(ours, "up", "wg0")
 			h.Must(ours, "down", "wg0")
 			h.Must(append(theirs, "down", "wg1")...)
+			waitForOriginal(h, "wg1")
 			sameTunnel(t, before, h.Snapshot())
 		})
 	}
@@ -73,7 +75,7 @@ func sameTunnel(t *testing.T, want, got string) {
 }
 
 // asserted leaves out the files of /run and /etc, which the tests and the
-// resolver have, and the processes that serve the devices.
+// resolver have, and the sockets.
 func asserted(snapshot string) string {
 	var kept []string
 	keep := true

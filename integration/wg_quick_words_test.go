@@ -47,6 +47,9 @@ func TestWgQuickWords(t *testing.T) {
 	inPath(ours, "wg-quick")
 	for _, c := range quickCases {
 		want, got := theirs.Run("sh", "-c", c.sh), ours.Run("sh", "-c", c.sh)
+		if c.sh == "wg-quick down split" { // the next one must not find it still there
+			waitForOriginal(theirs, "split")
+		}
 		if got.Code != want.Code || got.Stdout != want.Stdout {
 			t.Errorf("%s: theirs %v\nours %v", c.sh, want, got)
 		}

@@ -50,21 +50,11 @@ func TestRealWgQuickWithOurWg(t *testing.T) {
 	// clears the mark (wg-compat 1.2).
 	late := newKeyPair(t)
 	s.hub.WriteFile(configOf("wg0"), hubFile+peerSection(late, "AllowedIPs = 10.8.0.99/32"))
-	// A peer made anew has no handshake and no bytes.
-	numbers := func() (shake, bytes int) {
-		line := strings.Split(firstLine(s.hub.Must("wg", "show", "wg0", "dump").Stdout, s.clientKey.public), "\t")
-		if len(line) != 8 {
-			t.Fatalf("the client is no peer: %q", line)
-		}
-		shake, _ = strconv.Atoi(line[4])
-		bytes, _ = strconv.Atoi(line[5])
-		return shake, bytes
-	}
-	shake, bytes := numbers()
+	shake, bytes := handshakeAndBytes(s.hub, s.clientKey)
 	s.hub.Must("bash", "-c", "exec wg syncconf wg0 <(exec wg-quick strip wg0)")
 	said(t, s.hub.Must("wg", "show", "wg0", "peers").Stdout, late.public, s.clientKey.public)
-	if s, b := numbers(); shake == 0 || s < shake || b < bytes {
-		t.Errorf("the client's session: handshake at %d and %d bytes before, %d and %d now", shake, bytes, s, b)
+	if h, b := handshakeAndBytes(s.hub, s.clientKey); shake == 0 || h < shake || b < bytes {
+		t.Errorf("the client's session: handshake at %d and %d bytes before, %d and %d now", shake, bytes, h, b)
 	}
 	s.client.MustPing(hubInside4)
 
@@ -222,4 +212,17 @@ func TestWgStartsWithLittle(t *testing.T) {
 	if n := strings.Count(string(calls), "rt_sigprocmask("); n == 0 || n > 40 {
 		t.Errorf("wg --version makes %d calls about signals:\n%s", n, calls)
 	}
+}
+
+// handshakeAndBytes are when a peer's latest handshake was, in seconds, and what
+// came from it: a peer that is made anew has neither.
+func handshakeAndBytes(h *Host, peer keyPair) (shake, bytes int) {
+	h.t.Helper()
+	line := strings.Split(firstLine(h.Must("wg", "show", "wg0", "dump").Stdout, peer.public), "\t")
+	if len(line) != 8 {
+		h.t.Fatalf("no such peer: %q", line)
+	}
+	shake, _ = strconv.Atoi(line[4])
+	bytes, _ = strconv.Atoi(line[5])
+	return shake, bytes
 }

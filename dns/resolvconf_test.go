@@ -379,7 +379,7 @@ func TestHangs(t *testing.T) {
 			if !errors.Is(err, context.Canceled) {
 				t.Errorf("error %v", err)
 			}
-			if took := time.Since(<-canceled); took > 5*time.Second {
+			if took := time.Since(<-canceled); took > 20*time.Second {
 				t.Errorf("took %s", took)
 			}
 			wantInstalled(t, r, settings("", ""))
@@ -396,7 +396,7 @@ func TestHangs(t *testing.T) {
 					stat, err := os.ReadFile(proc)
 					return err != nil || strings.Contains(string(stat), ") Z ")
 				}
-				for deadline := time.Now().Add(2 * time.Second); !gone() && time.Now().Before(deadline); {
+				for deadline := time.Now().Add(time.Minute); !gone() && time.Now().Before(deadline); {
 					time.Sleep(10 * time.Millisecond)
 				}
 				if !gone() {
@@ -413,7 +413,7 @@ func TestServiceInBackground(t *testing.T) {
 	r, dir := fake(t, `sleep 2 && touch `+`"$0".done & :`)
 	mustApply(t, r, settings("10.8.0.53", ""))
 	wantInstalled(t, r, settings("10.8.0.53", ""))
-	for deadline := time.Now().Add(5 * time.Second); time.Now().Before(deadline); time.Sleep(50 * time.Millisecond) {
+	for deadline := time.Now().Add(time.Minute); time.Now().Before(deadline); time.Sleep(50 * time.Millisecond) {
 		if _, err := os.Stat(dir + "/resolvconf.done"); err == nil {
 			return
 		}

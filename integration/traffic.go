@@ -272,7 +272,7 @@ func udpCount(addr string) error {
 	fmt.Println("listening")
 	<-stop
 	// What is under way still counts.
-	if err := conn.SetReadDeadline(time.Now().Add(Timeout(500 * time.Millisecond))); err != nil {
+	if err := conn.SetReadDeadline(time.Now().Add(500 * time.Millisecond)); err != nil {
 		return err
 	}
 	fmt.Println(<-counted)

@@ -27,7 +27,7 @@ func TestExample(t *testing.T) {
 	build(t) // yours has wgctl in PATH
 	l := labtest.New(t, pair)
 	l.Up()
-	l.Run("b", "ping", "-n", "-c", "1", "-W", "5", l.Address("a", "wg0").String())
+	l.Run("b", "ping", "-n", "-c", "1", "-W", "15", l.Address("a", "wg0").String())
 }
 
 // A lab in ten lines of a test. TestExample is this, and runs.

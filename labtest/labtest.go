@@ -165,7 +165,7 @@ func (l *Lab) Try(host string, args ...string) (string, error) {
 	var out bytes.Buffer
 	cmd := exec.CommandContext(l.t.Context(), args[0], args[1:]...)
 	cmd.Stdout, cmd.Stderr = &out, &out
-	cmd.WaitDelay = time.Second
+	cmd.WaitDelay = 30 * time.Second
 	l.Start(host, cmd)
 	err := cmd.Wait()
 	return out.String(), err

@@ -43,9 +43,9 @@ const office = `
 func TestNetworks(t *testing.T) {
 	l := labtest.New(t, office)
 	for _, to := range []string{"203.0.113.2", "2001:db8::3"} {
-		l.Run("hub", "ping", "-n", "-c", "1", "-W", "5", to)
+		l.Run("hub", "ping", "-n", "-c", "1", "-W", "15", to)
 	}
-	l.Run("laptop", "ping", "-n", "-c", "1", "-W", "5", l.Address("hub", "internet").String())
+	l.Run("laptop", "ping", "-n", "-c", "1", "-W", "15", l.Address("hub", "internet").String())
 	if out, err := l.Try("hub", "ping", "-n", "-c", "1", "-W", "1", l.Address("laptop", "home").String()); err == nil {
 		t.Errorf("the way back is not through the masquerade: %s", out)
 	}
@@ -76,8 +76,8 @@ func TestTunnels(t *testing.T) {
 		l := labtest.New(t, office)
 		l.Up()
 		laptop, branch := l.Address("laptop", "wg0").String(), l.Address("branch", "wg0").String()
-		l.Run("laptop", "ping", "-n", "-c", "3", "-i", "0.3", "-W", "5", branch)
-		l.Run("branch", "ping", "-n", "-c", "1", "-W", "5", laptop)
+		l.Run("laptop", "ping", "-n", "-c", "3", "-i", "0.3", "-W", "15", branch)
+		l.Run("branch", "ping", "-n", "-c", "1", "-W", "15", laptop)
 	})
 	if left, _ := filepath.Glob("/run/wgctl/netns/*/wg0.json"); len(left) > 0 {
 		t.Errorf("left: %v", left)

@@ -38,7 +38,7 @@ const killedRole = "run-a-hook-and-be-killed"
 func TestHookEndsWithUs(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
-	cmd := exec.Command(os.Args[0], killedRole, "touch "+dir+"/begun; sleep 1; touch "+dir+"/went-on")
+	cmd := exec.Command(os.Args[0], killedRole, "cd "+dir+"; touch begun; until [ -e go ]; do sleep 0.1; done; touch went-on")
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
@@ -51,6 +51,9 @@ func TestHookEndsWithUs(t *testing.T) {
 		t.Fatal(err)
 	}
 	_ = cmd.Wait() // killed
+	if err := os.WriteFile(dir+"/go", nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
 	time.Sleep(2 * time.Second)
 	if _, err := os.Stat(dir + "/begun"); err != nil {
 		t.Errorf("the hook never began: %v", err)
@@ -179,13 +182,15 @@ func TestHookInterrupted(t *testing.T) {
 			}
 			cancel(stopped)
 		}()
-		hook := `(trap "" TERM; sleep 3; touch ` + dir + `/survived) & sleep 100 & touch ` + started + `; wait`
-		begin := time.Now()
+		hook := `cd ` + dir + `; (trap "" TERM; until [ -e go ]; do sleep 0.1; done; touch survived) & sleep 100 & touch started; wait`
 		err := s.Run(ctx, Hook{Phase: "PostUp", Command: hook, Interface: "wg0"})
 		if !errors.Is(err, stopped) {
 			t.Errorf("error %v", err)
 		}
-		time.Sleep(time.Until(begin.Add(4 * time.Second)))
+		if err := os.WriteFile(dir+"/go", nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(2 * time.Second)
 		if _, err := os.Stat(dir + "/survived"); err == nil {
 			t.Error("a child of the hook went on")
 		}

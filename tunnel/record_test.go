@@ -151,10 +151,10 @@ func TestLockTellsWhoHasIt(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer unlock()
-	ctx, cancel := context.WithTimeout(t.Context(), 1500*time.Millisecond)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	told := ""
-	if _, err := rs.Lock(ctx, "wg0", func(pid string) { told += pid }); err == nil {
+	if _, err := rs.Lock(ctx, "wg0", func(pid string) { told += pid; cancel() }); err == nil {
 		t.Fatal("locked twice")
 	}
 	if told == "" {

@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/wgctl/wgctl/agent"
@@ -22,14 +23,16 @@ func TestLookAtBusyTunnel(t *testing.T) {
 	}
 	defer unlock()
 	r := &running{in: &input{host: &tunnel.Host{Records: records}, name: "wg0"}}
-	short, cancel := context.WithTimeout(t.Context(), 2*time.Second)
-	defer cancel()
-	if _, err := r.Look(short); !errors.Is(err, agent.ErrBusy) {
-		t.Errorf("a look of 2 s at a tunnel that is locked: %v", err)
-	}
-	if short.Err() != nil {
-		t.Error("it took all of the time that there was")
-	}
+	synctest.Test(t, func(t *testing.T) {
+		short, cancel := context.WithTimeout(t.Context(), 2*time.Second)
+		defer cancel()
+		if _, err := r.Look(short); !errors.Is(err, agent.ErrBusy) {
+			t.Errorf("a look of 2 s at a tunnel that is locked: %v", err)
+		}
+		if short.Err() != nil {
+			t.Error("it took all of the time that there was")
+		}
+	})
 	ended, end := context.WithCancel(t.Context())
 	end()
 	if _, err := r.Look(ended); err == nil || errors.Is(err, agent.ErrBusy) {

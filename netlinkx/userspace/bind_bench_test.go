@@ -95,7 +95,7 @@ func benchmarkInside(b *testing.B) {
 	if err := server.Start(); err != nil {
 		b.Fatal(err)
 	}
-	eventually(b, "iperf3 listens", 5*time.Second, func() bool {
+	eventually(b, "iperf3 listens", func() bool {
 		out, _ := exec.Command("ip", "netns", "exec", "ns1", "ss", "-Hltn", "sport = 5201").Output()
 		return len(out) > 0
 	})

@@ -19,9 +19,6 @@ import (
 // repeats is how often a test goes through what has to hold every time.
 const repeats = 20
 
-// patience is for a packet that is on its way.
-const patience = 5 * time.Second
-
 // A lab is a bind in the test's own network namespace, and the namespace
 // "peer" at the other end of a cable.
 type lab struct {
@@ -74,7 +71,7 @@ func settled(t *testing.T, ns, prefix string) {
 	if ns != "" {
 		args = slices.Insert(args, 0, "-n", ns)
 	}
-	eventually(t, prefix+" is local", patience, func() bool { return run(t, "ip", args...) != "" })
+	eventually(t, prefix+" is local", func() bool { return run(t, "ip", args...) != "" })
 }
 
 func (l *lab) open(port uint16) {

@@ -123,7 +123,7 @@ func TestBindFollowsRoutes(t *testing.T) {
 		t.Helper()
 		before := state()
 		run(t, "ip", args...)
-		eventually(t, "news of ip "+strings.Join(args, " "), patience, func() bool { return state() != before })
+		eventually(t, "news of ip "+strings.Join(args, " "), func() bool { return state() != before })
 	}
 	for range repeats {
 		ep := l.contact(c, "10.0.0.2", 1)
@@ -338,7 +338,7 @@ func TestBindLife(t *testing.T) {
 	if err := b.Send(nil, new(conn.StdNetEndpoint)); !errors.Is(err, conn.ErrWrongEndpointType) {
 		t.Errorf("another bind's endpoint: %v", err)
 	}
-	eventually(t, "descriptors closed", patience, func() bool { return len(openSockets(t)) == 0 })
+	eventually(t, "descriptors closed", func() bool { return len(openSockets(t)) == 0 })
 }
 
 // openSockets returns the sockets that this process has open.

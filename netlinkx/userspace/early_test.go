@@ -125,8 +125,12 @@ func TestPrepareForNothing(t *testing.T) {
 			if err := s.Prepare("wg0"); err != nil {
 				t.Fatal(err)
 			}
-			signalDevice(t, "wg0", unix.SIGTERM)
-			eventually(t, "waiting process ended", 5*time.Second, func() bool { return deviceProcess(t, "wg0") == 0 })
+			pid := wantProcess(t, "wg0")
+			if err := unix.Kill(pid, unix.SIGTERM); err != nil {
+				t.Fatal(err)
+			}
+			// It has no words any more before its socket is closed.
+			eventually(t, "waiting process ended", func() bool { return unix.Kill(pid, 0) == unix.ESRCH })
 			// It is started once more.
 			if err := s.Start(t.Context(), "wg0"); err != nil {
 				t.Fatal(err)

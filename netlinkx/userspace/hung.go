@@ -86,11 +86,12 @@ func (s *Starter) serving(ifname, path string) (last dying) {
 	return last
 }
 
-// wait waits for their end, which nothing but a processor's time is between now.
+// wait waits for their end, which nothing but a processor's time is between now. It
+// counts its looks, as clearStale does.
 func (d dying) wait(ctx context.Context) {
-	deadline := time.Now().Add(leaving)
+	looks := int(leaving / poll)
 	for _, fd := range d {
-		for ctx.Err() == nil && time.Now().Before(deadline) {
+		for ; ctx.Err() == nil && looks > 0; looks-- {
 			n, err := unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}, int(poll/time.Millisecond)) // #nosec G115 -- a descriptor
 			if n > 0 || err != nil && err != unix.EINTR {
 				break

@@ -84,7 +84,7 @@ func TestDeviceLeavesAnothersSocket(t *testing.T) {
 	if err := os.Rename(path+".other", path); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "device ended", 5*time.Second, func() bool { return deviceProcess(t, "wg0") == 0 })
+	eventually(t, "device ended", func() bool { return deviceProcess(t, "wg0") == 0 })
 	if ok, err := answers(path); !ok || err != nil {
 		t.Errorf("the other socket doesn't answer: %v, %v", ok, err)
 	}
@@ -100,7 +100,7 @@ func TestStartAfterKill(t *testing.T) {
 	for range 5 {
 		mustStart(t, "wg0")
 		signalDevice(t, "wg0", unix.SIGKILL)
-		eventually(t, "link gone", 5*time.Second, func() bool { return !linkExists("wg0") })
+		eventually(t, "link gone", func() bool { return !linkExists("wg0") })
 		if !socketExists("wg0") {
 			t.Fatal("the socket is gone: this test no longer tests a stale one")
 		}
@@ -123,7 +123,7 @@ func TestStartWaitsForPredecessor(t *testing.T) {
 	run(t, "ip", "link", "del", "wg0")
 	time.AfterFunc(200*time.Millisecond, func() { _ = unix.Kill(old, unix.SIGCONT) })
 	mustStart(t, "wg0")
-	eventually(t, "one process", 5*time.Second, func() bool { return unix.Kill(old, 0) == unix.ESRCH })
+	eventually(t, "one process", func() bool { return unix.Kill(old, 0) == unix.ESRCH })
 	run(t, "wg", "set", "wg0", "fwmark", "1")
 }
 
@@ -147,7 +147,7 @@ func TestSocketGoesLast(t *testing.T) {
 				}
 				return err != nil
 			}
-			eventually(t, "port taken", 5*time.Second, busy)
+			eventually(t, "port taken", busy)
 			end()
 			if err := starter().Reap(t.Context(), "wg0"); err != nil {
 				t.Fatal(err)
@@ -174,7 +174,7 @@ func TestReap(t *testing.T) {
 	}
 	mustStart(t, "wg0")
 	signalDevice(t, "wg0", unix.SIGKILL)
-	eventually(t, "link gone", 5*time.Second, func() bool { return !linkExists("wg0") })
+	eventually(t, "link gone", func() bool { return !linkExists("wg0") })
 	if err := starter().Reap(t.Context(), "wg0"); err != nil {
 		t.Errorf("after a kill: %v", err)
 	}
@@ -252,7 +252,7 @@ func TestForeground(t *testing.T) {
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "wg show", 5*time.Second, func() bool { return exec.Command("wg", "show", "wg0").Run() == nil })
+	eventually(t, "wg show", func() bool { return exec.Command("wg", "show", "wg0").Run() == nil })
 	if link := run(t, "ip", "link", "show", "dev", "wg0"); strings.Contains(link, "alias") {
 		t.Errorf("has an alias that wasn't asked for:\n%s", link)
 	}
@@ -360,7 +360,7 @@ func TestPing(t *testing.T) {
 	}
 	pair(t)
 	for _, size := range []string{"0", "56", "1392", "8000"} {
-		run(t, "ip", "netns", "exec", "ns0", "ping", "-c", "3", "-i", "0.01", "-W", "5", "-s", size, "10.0.0.2")
+		run(t, "ip", "netns", "exec", "ns0", "ping", "-c", "3", "-i", "0.01", "-W", "15", "-s", size, "10.0.0.2")
 	}
 	if out := run(t, "wg", "show", "wg0", "latest-handshakes"); strings.HasSuffix(out, "\t0\n") {
 		t.Errorf("no handshake: %s", out)
@@ -391,7 +391,7 @@ func BenchmarkStart(b *testing.B) {
 		if err := netlink.LinkDel(&netlink.Tuntap{LinkAttrs: netlink.LinkAttrs{Name: "wg0"}}); err != nil {
 			b.Fatal(err)
 		}
-		eventually(b, "socket gone", 5*time.Second, func() bool { return !socketExists("wg0") })
+		eventually(b, "socket gone", func() bool { return !socketExists("wg0") })
 		b.StartTimer()
 	}
 }

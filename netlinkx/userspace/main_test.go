@@ -155,7 +155,7 @@ func isolated(t *testing.T, tools ...string) bool {
 	if err := new(Starter).Available(t.Context()); err != nil {
 		missing(t, "probe: %v", err)
 	}
-	args := []string{"-test.run=^" + t.Name() + "$", "-test.timeout=120s"}
+	args := []string{"-test.run=^" + t.Name() + "$", "-test.timeout=10m"}
 	if testing.Verbose() {
 		args = append(args, "-test.v")
 	}
@@ -266,7 +266,7 @@ func deviceProcess(t testing.TB, ifname string) int {
 // started.
 func wantProcess(t testing.TB, ifname string) (pid int) {
 	t.Helper()
-	eventually(t, "a process for "+ifname, 5*time.Second, func() bool {
+	eventually(t, "a process for "+ifname, func() bool {
 		pid = deviceProcess(t, ifname)
 		return pid != 0
 	})
@@ -281,12 +281,16 @@ func signalDevice(t testing.TB, ifname string, sig unix.Signal) {
 	}
 }
 
+// patience is for what is on its way: so long that no pause of the machine is taken
+// for a failure.
+const patience = time.Minute
+
 // eventually waits for a condition.
-func eventually(t testing.TB, what string, limit time.Duration, cond func() bool) {
+func eventually(t testing.TB, what string, cond func() bool) {
 	t.Helper()
-	for deadline := time.Now().Add(limit); !cond(); time.Sleep(2 * time.Millisecond) {
+	for deadline := time.Now().Add(patience); !cond(); time.Sleep(2 * time.Millisecond) {
 		if time.Now().After(deadline) {
-			t.Fatalf("after %v still not: %s", limit, what)
+			t.Fatalf("after %v still not: %s", patience, what)
 		}
 	}
 }
@@ -321,6 +325,6 @@ func wantNothing(t *testing.T, ifname string) {
 // wantGone waits for a device to end by itself.
 func wantGone(t *testing.T, ifname string) {
 	t.Helper()
-	eventually(t, "process of "+ifname+" ended", 5*time.Second, func() bool { return deviceProcess(t, ifname) == 0 })
+	eventually(t, "process of "+ifname+" ended", func() bool { return deviceProcess(t, ifname) == 0 })
 	wantNothing(t, ifname)
 }

@@ -45,7 +45,7 @@ func TestGeneration(t *testing.T) {
 	generation := func() string {
 		here, there := net.Pipe()
 		defer here.Close()
-		r := &request{Conn: there, limit: time.Second, intake: c}
+		r := &request{Conn: there, limit: time.Minute, intake: c}
 		go func() {
 			defer there.Close()
 			var p [64]byte
@@ -93,7 +93,7 @@ func TestGeneration(t *testing.T) {
 	} {
 		before := generation()
 		here, there := net.Pipe()
-		r := &request{Conn: there, limit: time.Second, intake: c}
+		r := &request{Conn: there, limit: time.Minute, intake: c}
 		read := make(chan struct{})
 		go func() {
 			handle(r, read)

@@ -48,7 +48,7 @@ sed 's/^PrivateKeyFile = .*/PrivateKeyFile = credential:sealed.key/; s/10.30.0/1
 mkdir /etc/systemd/system/wgctl@sealed.service.d
 printf '[Service]\nLoadCredentialEncrypted=sealed.key:/etc/wireguard/sealed.key.cred\nExecReload=\nExecReload=/bin/kill -HUP $MAINPID\n' >/etc/systemd/system/wgctl@sealed.service.d/key.conf
 mkdir /etc/systemd/system/wgctl@old.service.d
-printf '[Service]\nEnvironment=WGCTL_FIREWALL=iptables\n' >/etc/systemd/system/wgctl@old.service.d/old.conf
+printf '[Service]\nEnvironment=WGCTL_FIREWALL=iptables\nRestartSec=30\n' >/etc/systemd/system/wgctl@old.service.d/old.conf
 # NetworkManager, which a part of the script starts; it leaves such cables alone
 # unless it is told.
 cp -a "$NETWORKMANAGER"/. /

@@ -281,11 +281,8 @@ func TestForeignPassageInTraffic(t *testing.T) {
 		t.Fatal(err)
 	}
 	before := filters(t)
-	on := filepath.Join(t.TempDir(), "on")
-	if err := os.WriteFile(on, nil, 0o600); err != nil {
-		t.Fatal(err)
-	}
-	noise := exec.Command("sh", "-c", `while [ -e "$0" ]; do nft add table inet noise; nft delete table inet noise; sleep 0.03; done`, on)
+	off := filepath.Join(t.TempDir(), "off")
+	noise := exec.Command("sh", "-c", `until [ -e "$0" ]; do nft add table inet noise; nft delete table inet noise; sleep 0.03; done`, off)
 	noise.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
 	if err := noise.Start(); err != nil {
 		t.Fatal(err)
@@ -295,7 +292,7 @@ func TestForeignPassageInTraffic(t *testing.T) {
 		place(t, fw.Foreign(), Passage{Interface: "wg0"})
 	}
 	// Ended by itself, it has taken its table away; killed, the kernel may yet add it.
-	if err := errors.Join(os.Remove(on), noise.Wait()); err != nil {
+	if err := errors.Join(os.WriteFile(off, nil, 0o600), noise.Wait()); err != nil {
 		t.Fatal(err)
 	}
 	if diff := cmp.Diff(before, filters(t)); diff != "" {

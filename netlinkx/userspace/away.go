@@ -171,29 +171,32 @@ func openAwayTUN(fd int, in *intake) (tun.Device, error) {
 	if err != nil {
 		return nil, fmt.Errorf("using descriptor %d as a TUN: %w", fd, err)
 	}
-	in.follow()
 	t := &awayTUN{watchedTUN: newWatchedTUN(dev, fd, in), name: name}
 	go t.follow()
 	return t, nil
 }
 
-// follow has the device take its port at once, gives the link a moment to come up
-// for the first time, and then has the device do as the link does.
+// follow waits for the link to come up for the first time, after the intake has
+// brought the device up, and then has the device do as the link does. Until then the
+// device keeps its port: one that is down accepts any, and who is to bring the link up
+// would not hear that another socket has it.
 func (t *awayTUN) follow() {
-	more := t.send(tun.EventUp)
-	for end := time.Now().Add(lookAfter); more && time.Now().Before(end); {
+	select {
+	case <-t.intake.ready:
+	case <-t.closed:
+		close(t.ended)
+		return
+	}
+	for wait := lookSoon; ; wait = min(wait*2, lookAfter) {
 		if up, _ := t.isUp(); up {
 			break
 		}
 		select {
-		case <-time.After(lookSoon):
+		case <-time.After(wait):
 		case <-t.closed:
-			more = false
+			close(t.ended)
+			return
 		}
-	}
-	if !more {
-		close(t.ended)
-		return
 	}
 	t.watch(t.isUp, t.MTU)
 }

@@ -72,10 +72,6 @@ func (i *intake) begin(set func() error) (err error) {
 	return err
 }
 
-// follow says that the device comes up with its link, and not with a request: it is
-// away, and until then the process of a namespace that was deleted may have the port.
-func (i *intake) follow() { i.begun.Do(func() { close(i.ready) }) }
-
 // serve answers requests of a connection early for as long as that may be, and
 // reports whether the device is to go on with the connection.
 func (i *intake) serve(r *request) bool {

@@ -19,6 +19,7 @@ import (
 	"time"
 
 	"github.com/vishvananda/netlink"
+	"github.com/vishvananda/netns"
 	"golang.org/x/sys/unix"
 )
 
@@ -125,6 +126,69 @@ func TestStartWaitsForPredecessor(t *testing.T) {
 	mustStart(t, "wg0")
 	eventually(t, "one process", func() bool { return unix.Kill(old, 0) == unix.ESRCH })
 	run(t, "wg", "set", "wg0", "fwmark", "1")
+}
+
+// A device whose link is in another namespace than its sockets tells of a port that
+// is taken, however soon or late before its link is up it is asked for that: who
+// brings the link up then has a device that is deaf.
+func TestPortTakenAway(t *testing.T) {
+	if !isolated(t) {
+		return
+	}
+	taken, err := net.ListenPacket("udp", ":5182")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer taken.Close()
+	outer, err := os.Open(threadNamespace)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer outer.Close()
+	run(t, "ip", "netns", "add", "box")
+	box, err := netns.GetFromName("box")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer box.Close()
+	s := starter()
+	s.Sockets = outer
+	for n := range 10 {
+		ended := make(chan error)
+		go func() {
+			runtime.LockOSThread() // and the thread ends with this
+			if err := netns.Set(box); err != nil {
+				ended <- err
+				return
+			}
+			ended <- s.Start(t.Context(), "wg0")
+		}()
+		if err := <-ended; err != nil {
+			t.Fatal(err)
+		}
+		conn, err := net.Dial("unix", socketPath(SocketDir, "wg0"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+		answers, want := bufio.NewScanner(conn), fmt.Sprintf("errno=-%d", unix.EADDRINUSE)
+		for ask := range 2 {
+			if _, err := io.WriteString(conn, "set=1\nlisten_port=5182\n\n"); err != nil {
+				t.Fatal(err)
+			}
+			if !answers.Scan() || answers.Text() != want || !answers.Scan() || answers.Text() != "" {
+				t.Fatalf("asked for a port that is taken, %d times before: %q, %v", ask, answers.Text(), answers.Err())
+			}
+			if n > 0 {
+				break
+			}
+			time.Sleep(lookAfter * 3 / 2)
+		}
+		run(t, "ip", "-n", "box", "link", "del", "wg0")
+		if err := s.Reap(t.Context(), "wg0"); err != nil {
+			t.Fatal(err)
+		}
+	}
 }
 
 // When the socket is gone, so are link and port: what the next device needs.

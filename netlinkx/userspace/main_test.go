@@ -96,8 +96,8 @@ var roles = map[string]func(ifname string) error{
 }
 
 func TestMain(m *testing.M) {
-	if len(os.Args) == 3 && roles[os.Args[1]] != nil {
-		if err := roles[os.Args[1]](os.Args[2]); err != nil {
+	if len(os.Args) >= 3 && roles[os.Args[1]] != nil {
+		if err := roles[os.Args[1]](os.Args[len(os.Args)-1]); err != nil {
 			fmt.Fprintln(os.Stderr, "wgctl:", err)
 			os.Exit(1)
 		}

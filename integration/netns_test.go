@@ -222,7 +222,7 @@ func TestNamespaceGone(t *testing.T) {
 	// The kernel takes its time with a namespace, and so has the port for as long.
 	busy := b.host.CountUDP(":51821")
 	up := b.host.Start(Bin(t), "up", "--netns", "box", "wg0")
-	time.Sleep(time.Second)
+	time.Sleep(2500 * time.Millisecond) // longer than a device of ours looks whether its link is up
 	busy.Stop()
 	if out := up.Wait(20 * time.Second); out.Code != 0 {
 		t.Fatalf("with a port that gets free: %v", out)

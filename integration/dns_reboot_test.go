@@ -3,7 +3,6 @@
 package integration
 
 import (
-	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -18,7 +17,7 @@ func (s *dnsSite) reboot() {
 		ip rule flush; ip rule add table main priority 32766; ip rule add table default priority 32767
 		ip -6 rule flush; ip -6 rule add table main priority 32766
 		nft flush ruleset; rm -rf /run/wgctl`)
-	WaitFor(h.t, 10*time.Second, "the processes of devices to end", func() bool { return !slices.Contains(h.Processes(), "wgctl device-serve wg0") })
+	waitForDeviceEnd(h)
 }
 
 // After a power cut resolv.conf is still the tunnel's, and the name of the

@@ -23,16 +23,16 @@ var hangs = []struct {
 	// As in a unit, which may not look into a process that forbids it.
 	{"setpriv --bounding-set=-sys_ptrace wgctl down wg0", 10 * time.Second, 0, "wg0: the process of its device does not answer", false},
 	{"setpriv --bounding-set=-sys_ptrace wgctl reload wg0", 10 * time.Second, 0, "wg0: the process of its device does not answer", true},
-	{"status wg0", 10 * time.Second, 0, "wg0 (broken: the process of its device does not answer)", false},
-	{"status", 10 * time.Second, 0, "wg0 (broken: the process of its device does not answer)", false},
+	{"status wg0", 6 * time.Second, 0, "wg0 (broken: the process of its device does not answer)", false},
+	{"status", 6 * time.Second, 0, "wg0 (broken: the process of its device does not answer)", false},
 	{"down wg0", 10 * time.Second, 0, "wg0: the process of its device does not answer", false},
 	{"up wg0", 10 * time.Second, 0, "wg0: the process of its device does not answer", true},
 	{"reload wg0", 10 * time.Second, 0, "wg0: the process of its device does not answer", true},
 	{"apply wg0", 10 * time.Second, 0, "wg0: the process of its device does not answer", true},
 	{"up wg1", 10 * time.Second, 0, "wg1", false},
-	{"wg show wg0", 10 * time.Second, 1, "Unable to access interface: Connection timed out\n", false},
-	{"wg show", 10 * time.Second, 1, "Unable to access interface wg0: Connection timed out\n", false},
-	{"wg set wg0 fwmark 7", 10 * time.Second, 1, "Unable to modify interface: Connection timed out\n", false},
+	{"wg show wg0", 6 * time.Second, 1, "Unable to access interface: Connection timed out\n", false},
+	{"wg show", 6 * time.Second, 1, "Unable to access interface wg0: Connection timed out\n", false},
+	{"wg set wg0 fwmark 7", 6 * time.Second, 1, "Unable to modify interface: Connection timed out\n", false},
 }
 
 // A device whose process is stopped keeps nobody for long: status says so, and

@@ -35,8 +35,7 @@ func TestReloadUnderTraffic(t *testing.T) {
 	p.near.MustPing("10.8.0.1")
 	port := p.near.Must("wg", "show", "wg0", "listen-port").Stdout
 
-	pingInterval := Timeout(10 * time.Millisecond)
-	ping := p.near.Start("ping", "-n", "-i", fmt.Sprint(pingInterval.Seconds()), "10.8.0.1")
+	ping := p.near.Start("ping", "-n", "-i", fmt.Sprint(Timeout(10*time.Millisecond).Seconds()), "10.8.0.1")
 	seen := p.session()
 	shakes := p.countHandshakes()
 	stream := p.startStream()
@@ -82,7 +81,7 @@ func TestReloadUnderTraffic(t *testing.T) {
 	out := ping.Wait(20 * time.Second)
 	sent := regexp.MustCompile(`(\d+) packets transmitted`).FindStringSubmatch(out.Stdout)
 	missing, top := lostPings(out.Stdout)
-	if n, err := strconv.Atoi(append(sent, "", "")[1]); err != nil || len(missing) > 0 || top == 0 || top < n-max(50, int(2*time.Second/pingInterval)) {
+	if n, err := strconv.Atoi(append(sent, "", "")[1]); err != nil || len(missing) > 0 || top == 0 || top < n-50 {
 		t.Errorf("of the ping's %v packets the last that was answered is %d, and lost are %v", sent, top, missing)
 	}
 	t.Logf("%d packets of the ping, none lost; %d bytes by one connection", top, stream())
@@ -152,10 +151,10 @@ func (p *pair) goesOn(was session, when string) session {
 	now := p.session()
 	now.first, now.begun, now.again, now.more = was.first, was.begun, was.again, was.more
 	since := now.shake - was.shake
-	// The timer has some jitter. Where a processor stalls an answer may be late as
+	// The timer has some jitter. In a guest that stalls an answer may be late as
 	// well, or there was another between two looks.
 	repeats := 1
-	if since > rekeyTimeout+1 {
+	if slowness() > 1 && since > rekeyTimeout+1 {
 		repeats = 2
 	}
 	switch {
